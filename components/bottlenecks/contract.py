@@ -1,0 +1,70 @@
+"""The bottleneck's contract: a latent in; a code, its loss terms and its price in bits out."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class CodeSpec:
+    """What a model's code is for one item.
+
+    `levels` is the number of values that each element of a discrete code can take; None for real codes, which cost
+    32 bits an element.
+    """
+
+    shape: tuple[int, ...]
+    levels: int | None
+
+    @property
+    def bits_per_item(self) -> float:
+        """Bits that one item's code costs."""
+        return math.prod(self.shape) * (32.0 if self.levels is None else math.log2(self.levels))
+
+
+@dataclass(frozen=True)
+class Squeezed:
+    """A latent (batch, *latent_shape) after the bottleneck, while training.
+
+    Attributes:
+        code: what the decoder rebuilds from, of the latent's shape, with a gradient towards the encoder.
+        losses: terms to add to the loss, weighted; each a mean over items of a sum over dimensions.
+    """
+
+    code: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Bottleneck(nn.Module, ABC):
+    """The waist of the hourglass.
+
+    Attributes:
+        latent_shape: one item's latent, (dimensions,) or (positions, dimensions).
+        code: what is stored for one item.
+    """
+
+    latent_shape: tuple[int, ...]
+    code: CodeSpec
+
+    def initialize(self, latents: Tensor) -> None:
+        """Set up from the latents (items, *latent_shape) of the first batches; most bottlenecks need nothing."""
+
+    @abstractmethod
+    def forward(self, latents: Tensor) -> Squeezed:
+        """Squeeze latents (batch, *latent_shape) for training."""
+
+    @abstractmethod
+    def encode(self, latents: Tensor) -> Tensor:
+        """Return the codes (batch, *code.shape) that are stored: deterministic, integers where discrete."""
+
+    @abstractmethod
+    def embed(self, codes: Tensor) -> Tensor:
+        """Return what the decoder takes, (batch, *latent_shape), from stored codes."""
+
+    def margins(self, latents: Tensor) -> Tensor | None:
+        """Return how clear each discrete choice was, of the codes' shape: 0 is a tie. None for real codes."""
+        return None

@@ -1,0 +1,50 @@
+"""No bottleneck but the width: the code is the latent, as in a plain autoencoder."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.items import ItemSpec
+from components.settings import SettingError, Settings
+
+
+class IdentitySettings(Settings):
+    """A code of `size` real numbers."""
+
+    kind: Literal["identity"] = "identity"
+    size: int = Field(ge=1)
+
+    def build(self, item: ItemSpec, positions: int) -> Identity:
+        """Build the bottleneck; `positions` is of no use to it.
+
+        Raises:
+            SettingError: the code is larger than the item.
+        """
+        if self.size > item.values:
+            raise SettingError("size", self.size, f"must be at most {item.values}, the numbers in one item")
+        return Identity(self.size)
+
+
+class Identity(Bottleneck):
+    """Passes latents (batch, size) through."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.latent_shape = (size,)
+        self.code = CodeSpec(shape=(size,), levels=None)
+
+    def forward(self, latents: Tensor) -> Squeezed:
+        """See :class:`Bottleneck`."""
+        return Squeezed(latents)
+
+    def encode(self, latents: Tensor) -> Tensor:
+        """See :class:`Bottleneck`."""
+        return latents
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """See :class:`Bottleneck`."""
+        return codes

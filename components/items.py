@@ -1,0 +1,31 @@
+"""What one item of data is, whatever it shows: an image, a vector of counts, a sequence."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from components.settings import Settings
+
+ItemKind = Literal["image", "vector"]
+
+
+class ItemSpec(Settings):
+    """One item as it is stored and as a bundle takes it.
+
+    Images are (height, width, channels) and uint8, as cameras and decoders give them. Vectors are (dimensions,).
+    """
+
+    kind: ItemKind
+    shape: tuple[int, ...]
+    dtype: Literal["uint8", "float32"]
+
+    @property
+    def values(self) -> int:
+        """Numbers in one item."""
+        return math.prod(self.shape)
+
+    @property
+    def bits(self) -> int:
+        """Bits of one raw item."""
+        return self.values * (8 if self.dtype == "uint8" else 32)

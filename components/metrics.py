@@ -1,0 +1,84 @@
+"""What a code is worth: how much of an item it keeps, what it is good for, how evenly a codebook is used.
+
+Everything here takes numpy arrays and gives one figure an item, or one figure in all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Floats = npt.NDArray[np.floating[Any]]
+Integers = npt.NDArray[np.integer[Any]]
+
+
+def squared_errors(items: Floats, rebuilt: Floats) -> Floats:
+    """Return each item's squared error summed over its values, (n,) float64, of two arrays (n, ...)."""
+    difference = items.reshape(len(items), -1).astype(np.float32) - rebuilt.reshape(len(items), -1)
+    return np.einsum("nv,nv->n", difference, difference, dtype=np.float64)
+
+
+def psnrs(mean_squared_errors: Floats) -> Floats:
+    """Return each image's peak signal-to-noise ratio in dB from its mean squared error, for pixels in 0-1."""
+    return -10.0 * np.log10(np.maximum(mean_squared_errors, 1e-12))
+
+
+def ssims(images: Floats, rebuilt: Floats, chunk: int = 1000) -> Floats | None:
+    """Return each image's structural similarity (n,) of two arrays (n, height, width, channels) with pixels in 0-1.
+
+    Wang et al., IEEE TIP 13 (2004): an 11x11 Gaussian window of sigma 1.5. Smaller images get a uniform 7x7 window,
+    and images smaller than that None.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    side = min(images.shape[1:3])
+    if side < 7:
+        return None
+    window: dict[str, Any] = {} if side >= 11 else {"gaussian_kernel": False, "kernel_size": 7}
+    parts = []
+    for start in range(0, len(images), chunk):
+        pair = [torch.from_numpy(np.asarray(a[start : start + chunk], np.float32)) for a in (rebuilt, images)]
+        first, second = (x.permute(0, 3, 1, 2) for x in pair)
+        each = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none", **window)
+        parts.append(each.reshape(-1).numpy())
+    return np.concatenate(parts).astype(np.float64)
+
+
+def knn_correct(train: Floats, train_labels: Integers, test: Floats, test_labels: Integers, k: int = 5) -> Floats:
+    """Return 1 for each test item whose class the majority of its k nearest training items has, else 0."""
+    neighbours = KNeighborsClassifier(n_neighbors=min(k, len(train)), algorithm="brute")
+    guessed = neighbours.fit(train, train_labels).predict(test)
+    return (guessed == test_labels).astype(np.float64)
+
+
+def probe_correct(train: Floats, train_labels: Integers, test: Floats, test_labels: Integers) -> Floats:
+    """Return 1 for each test item that logistic regression on standardized features gets right, else 0."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, tol=1e-3))
+    guessed = probe.fit(train, train_labels).predict(test)
+    return (guessed == test_labels).astype(np.float64)
+
+
+def codebook_usage(counts: Integers) -> float:
+    """Return the share of a codebook's entries that were used at all, from how often each was (entries,)."""
+    return float((counts > 0).mean())
+
+
+def codebook_perplexity(counts: Integers) -> float:
+    """Return exp of the entropy of a codebook's use: as many entries, evenly used, would carry as much."""
+    shares = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def bootstrap_interval(values: Floats, seed: int = 0, resamples: int = 1000) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of the mean over items (Efron, 1979)."""
+    random = np.random.default_rng(seed)
+    means = [values[random.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

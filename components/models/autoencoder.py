@@ -1,0 +1,99 @@
+"""The autoencoder: encoder, bottleneck, decoder, each chosen apart from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from components.bottlenecks import Bottleneck, BottleneckSettings
+from components.items import ItemSpec
+from components.models.contract import Epoch, Model, Scaling, TrainingRun, squared_error
+from components.networks import NetworkSettings
+from components.settings import SettingError, Settings
+from components.state import State
+from components.training import TrainingSettings, descend
+
+
+class AutoencoderSettings(Settings):
+    """A point in the product space of networks and bottlenecks, and how it is trained."""
+
+    kind: Literal["autoencoder"] = "autoencoder"
+    network: NetworkSettings
+    bottleneck: BottleneckSettings
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+
+    def build(self, item: ItemSpec, seed: int = 0) -> Autoencoder:
+        """Build the model with weights drawn from `seed`.
+
+        Raises:
+            SettingError: a part cannot take these items; the key is the path below these settings.
+        """
+        try:
+            positions = self.network.positions(item)
+        except SettingError as error:
+            raise error.under("network") from None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                bottleneck = self.bottleneck.build(item, positions)
+            except SettingError as error:
+                raise error.under("bottleneck") from None
+            encoder, decoder = self.network.build(item, bottleneck.latent_shape)
+        return Autoencoder(item, encoder, bottleneck, decoder, self.training)
+
+
+class Autoencoder(Model):
+    """Raw items → scaling → encoder → bottleneck → decoder, trained on the squared error and the bottleneck's terms."""
+
+    def __init__(
+        self,
+        item: ItemSpec,
+        encoder: nn.Module,
+        bottleneck: Bottleneck,
+        decoder: nn.Module,
+        training: TrainingSettings,
+    ) -> None:
+        super().__init__()
+        self.item, self.code, self.settings = item, bottleneck.code, training
+        self.scaling = Scaling(item)
+        self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder
+
+    def fit(self, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
+        """See :class:`Model`."""
+        return descend(self, self.settings, run, resume)
+
+    def initialize(self, items: Tensor) -> None:
+        """Start the bottleneck from the latents of raw items."""
+        self.bottleneck.initialize(self.latents(items))
+
+    def latents(self, items: Tensor) -> Tensor:
+        """Return what the bottleneck gets, (batch, *latent_shape), of raw items."""
+        latents: Tensor = self.encoder(self.scaling(items))
+        return latents
+
+    def losses(self, items: Tensor) -> dict[str, Tensor]:
+        """See :class:`Model`."""
+        scaled = self.scaling(items)
+        squeezed = self.bottleneck(self.encoder(scaled))
+        return {"squared_error": squared_error(scaled, self.decoder(squeezed.code)), **squeezed.losses}
+
+    def encode(self, items: Tensor) -> Tensor:
+        """See :class:`Model`."""
+        return self.bottleneck.encode(self.latents(items))
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """See :class:`Model`."""
+        return self.bottleneck.embed(codes)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """See :class:`Model`."""
+        rebuilt: Tensor = self.decoder(self.bottleneck.embed(codes))
+        return rebuilt
+
+    def margins(self, items: Tensor) -> Tensor | None:
+        """See :class:`Model`."""
+        return self.bottleneck.margins(self.latents(items))

@@ -1,0 +1,102 @@
+"""The outer contract: what sweeps, exports and evaluations ask of a model, autoencoder or not."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from components.bottlenecks.contract import CodeSpec
+from components.items import ItemSpec
+from components.state import State
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training items gave.
+
+    Attributes:
+        number: 1 for the first.
+        metrics: `train_…` and `validation_…` figures.
+        state: everything needed to go on from here. It refers to live tensors: save it before asking for the next
+            epoch.
+    """
+
+    number: int
+    metrics: dict[str, float]
+    state: State
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a model is fitted on and for how long.
+
+    Attributes:
+        train: raw items (items, *item.shape), read-only or memory-mapped alike.
+        validation: raw items that no gradient sees.
+        epochs: passes over `train`; closed-form models take one.
+        seed: of initial weights, order, and noise.
+    """
+
+    train: np.ndarray[Any, Any]
+    validation: np.ndarray[Any, Any]
+    epochs: int
+    seed: int
+
+
+class Model(nn.Module, ABC):
+    """A model of raw items, scaling included, so that training and serving cannot drift apart.
+
+    Attributes:
+        item: what it takes.
+        code: what it gives.
+    """
+
+    item: ItemSpec
+    code: CodeSpec
+
+    @abstractmethod
+    def fit(self, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
+        """Train, yielding after each epoch; from `resume` on where one is given, bit for bit as if never stopped."""
+
+    @abstractmethod
+    def losses(self, items: Tensor) -> dict[str, Tensor]:
+        """Return the loss's terms for raw items (batch, *item.shape): means over items of sums over dimensions."""
+
+    @abstractmethod
+    def encode(self, items: Tensor) -> Tensor:
+        """Return the codes (batch, *code.shape) of raw items; integers where the code is discrete."""
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Return codes as vectors in which distance means likeness; real codes are their own."""
+        return codes
+
+    def decode(self, codes: Tensor) -> Tensor | None:
+        """Return items (batch, *item.shape), float32, images in 0-1; None where the model cannot rebuild."""
+        return None
+
+    def margins(self, items: Tensor) -> Tensor | None:
+        """Return how clear each discrete choice was, see :meth:`Bottleneck.margins`; None for real codes."""
+        return None
+
+
+class Scaling(nn.Module):
+    """Raw items to the numbers that a network takes: bytes to 0-1, float32 as they are."""
+
+    def __init__(self, item: ItemSpec) -> None:
+        super().__init__()
+        self.divisor = 255.0 if item.dtype == "uint8" else 1.0
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Scale (batch, *item.shape) to float32."""
+        return items.to(torch.float32) / self.divisor
+
+
+def squared_error(items: Tensor, rebuilt: Tensor) -> Tensor:
+    """Return the squared error, summed over an item's values and averaged over items (batch, ...)."""
+    return (items - rebuilt).square().flatten(1).sum(1).mean()

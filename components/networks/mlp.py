@@ -1,0 +1,50 @@
+"""Fully connected encoder and mirrored decoder, after Hinton and Salakhutdinov, Science 313 (2006)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+
+from components.items import ItemSpec
+from components.settings import Settings
+
+Activation = Literal["relu", "silu", "gelu", "tanh", "sigmoid"]
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+class MLPSettings(Settings):
+    """`hidden` widths of the encoder, from the item to the code; the decoder mirrors them. Takes items of any shape."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (512,)
+    activation: Activation = "silu"
+
+    def positions(self, item: ItemSpec) -> int:
+        """One vector an item is what this network gives naturally."""
+        return 1
+
+    def build(self, item: ItemSpec, latent_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+        """Return an encoder (batch, *item.shape) → (batch, *latent_shape), and a decoder the other way."""
+        widths = [item.values, *self.hidden, math.prod(latent_shape)]
+        encoder = nn.Sequential(nn.Flatten(), *self._layers(widths), nn.Unflatten(1, latent_shape))
+        decoder = nn.Sequential(nn.Flatten(), *self._layers(widths[::-1]), nn.Unflatten(1, item.shape))
+        return encoder, decoder
+
+    def _layers(self, widths: list[int]) -> list[nn.Module]:
+        layers: list[nn.Module] = []
+        for inward, outward in itertools.pairwise(widths):
+            layers += [nn.Linear(inward, outward), ACTIVATIONS[self.activation]()]
+        return layers[:-1]
+
+

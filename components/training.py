@@ -1,0 +1,169 @@
+"""The training loop: a generator that yields after every epoch and knows nobody.
+
+It owes its speed to what it leaves out. Items stay raw bytes, are shuffled by one gather per block of batches, and
+become floats a batch at a time; the optimizer is fused; the loss is read once an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from components.metrics import codebook_perplexity, codebook_usage
+from components.models.contract import Epoch, Model, TrainingRun
+from components.settings import Settings
+from components.state import State
+
+BLOCK = 64  # batches gathered at once: large enough to be quick, small enough to stay a fraction of the data
+MEASURE_BATCH = 1024
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a finite number."""
+
+
+class TrainingSettings(Settings):
+    """How a network is trained, whatever it is.
+
+    `schedule` is of the learning rate: `one_cycle` rises for a tenth of the steps and falls to nothing along a cosine
+    (Smith, arXiv 1708.07120), `cosine` only falls, `constant` does neither.
+    """
+
+    batch_size: int = Field(default=128, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Return the learning rate after a share `progress` (0-1) of all steps."""
+        warm = 0.1 if self.schedule == "one_cycle" else 0.0
+        if self.schedule == "constant":
+            return self.learning_rate
+        if progress < warm:
+            return self.learning_rate * (0.04 + 0.96 * progress / warm)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
+
+
+def descend(model: Model, settings: TrainingSettings, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
+    """Train `model` by gradient descent (AdamW).
+
+    All randomness of an epoch comes from the seed and the epoch's number, so a state needs no generator's insides and
+    a resumed run is the same run.
+
+    Args:
+        model: moved to CUDA where there is one.
+        settings: batch size, learning rate and so on.
+        run: items, epochs, seed.
+        resume: a state that an earlier run yielded.
+
+    Yields:
+        Each epoch's metrics and state.
+
+    Raises:
+        Diverged: the training loss became infinite or NaN.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    train, validation = as_tensor(run.train, device), as_tensor(run.validation, device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    steps_per_epoch = math.ceil(len(train) / settings.batch_size)
+    steps = steps_per_epoch * run.epochs
+    if resume is not None:
+        _restore(model, optimizer, resume)
+    start = 0 if resume is None else int(resume.rest["epoch"])
+
+    for epoch in range(start + 1, run.epochs + 1):
+        began = time.perf_counter()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(run.seed * 1_000_003 + epoch)
+            order = torch.randperm(len(train), device=device)
+            if epoch == 1:
+                initialize(model, train[order[:4096]])
+            model.train()
+            totals: dict[str, Tensor] = {}
+            step = (epoch - 1) * steps_per_epoch
+            for batch in _batches(train, order, settings.batch_size):
+                for group in optimizer.param_groups:
+                    group["lr"] = settings.learning_rate_at(step / steps)
+                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                    losses = model.losses(batch)
+                    loss = torch.stack(list(losses.values())).sum()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                for name, value in ({"loss": loss} | losses).items():
+                    totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach() * len(batch)
+                step += 1
+        trained = {f"train_{name}": float(total) / len(train) for name, total in totals.items()}
+        if not math.isfinite(trained["train_loss"]):
+            raise Diverged(f"the training loss became {trained['train_loss']} in epoch {epoch}")
+        trained["train_items_per_second"] = len(train) / (time.perf_counter() - began)
+        measured = {f"validation_{name}": value for name, value in measure(model, validation).items()}
+        yield Epoch(epoch, trained | measured, _state(model, optimizer, epoch))
+
+
+def initialize(model: Model, items: Tensor) -> None:
+    """Let the parts of a model that start from data (codebooks) do so, from raw items."""
+    start = getattr(model, "initialize", None)
+    if start is not None:
+        with torch.no_grad():
+            start(items)
+
+
+@torch.no_grad()
+def measure(model: Model, items: Tensor) -> dict[str, float]:
+    """Return the losses' means over raw items (n, *item.shape), and the codebook's use where the code is discrete."""
+    model.eval()
+    totals: dict[str, float] = {}
+    counts = torch.zeros(model.code.levels, dtype=torch.long) if model.code.levels else None
+    for batch in items.split(MEASURE_BATCH):
+        losses = model.losses(batch)
+        losses["loss"] = torch.stack(list(losses.values())).sum()
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
+        if counts is not None:
+            counts += torch.bincount(model.encode(batch).flatten().long().cpu(), minlength=len(counts))
+    means = {name: total / len(items) for name, total in totals.items()}
+    if counts is not None:
+        means["codebook_usage"] = codebook_usage(counts.numpy())
+        means["codebook_perplexity"] = codebook_perplexity(counts.numpy())
+    return means
+
+
+def as_tensor(items: np.ndarray[Any, Any], device: torch.device | None = None) -> Tensor:
+    """Return an array as a tensor over the same memory (a copy on the device where that is not the CPU)."""
+    with warnings.catch_warnings():
+        # Shared and memory-mapped arrays are read-only, and nothing here writes to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(items).to(device or "cpu")
+
+
+def _batches(items: Tensor, order: Tensor, size: int) -> Iterator[Tensor]:
+    for block in order.split(size * BLOCK):
+        yield from items[block].split(size)
+
+
+def _state(model: Model, optimizer: torch.optim.Optimizer, epoch: int) -> State:
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    return State(tensors, {"epoch": epoch})
+
+
+def _restore(model: Model, optimizer: torch.optim.Optimizer, state: State) -> None:
+    model.load_state_dict(state.part("model"))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in state.part("optimizer").items():
+        index, name = key.split(".", 1)
+        moments.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
