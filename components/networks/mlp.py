@@ -44,7 +44,11 @@ class MLPSettings(Settings):
     def _layers(self, widths: list[int]) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for inward, outward in itertools.pairwise(widths):
-            layers += [nn.Linear(inward, outward), ACTIVATIONS[self.activation]()]
+            linear = nn.Linear(inward, outward)
+            # Glorot and Bengio, AISTATS 2010: signals keep their size through the layers, so deep stacks start faster.
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            layers += [linear, ACTIVATIONS[self.activation]()]
         return layers[:-1]
 
 

@@ -1,0 +1,102 @@
+"""The user's own data as one .npy array, an item a row."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from components.data.checks import first_not_finite
+from components.data.errors import DataError
+from components.data.raw import RawDataset, deal, take
+from components.items import ItemSpec
+from components.settings import SettingError, Settings
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ArraySettings(Settings):
+    """A .npy file of (N, ...) items, and where there are classes another of (N,) integers.
+
+    uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3) is images. Anything else is vectors, each item flattened in
+    C order: uint8 stays as it is, float32 and float64 become float32. Labels may be any integers; the classes are the
+    distinct ones in rising order. Relative paths start at the project's root.
+    """
+
+    kind: Literal["array"] = "array"
+    source: Path
+    labels: Path | None = None
+    validation: Fraction = 0.1
+    test: Fraction = 0.1
+    licence: str = "not stated"
+
+    def load(self, name: str, seed: int, downloads: Path, root: Path) -> RawDataset:
+        """Return the array's items, shuffled by `seed` and dealt to the splits.
+
+        Raises:
+            DataError: a file is missing, or is not as the class says, or has too few items; names file and item.
+            SettingError: the fractions leave nothing to train on.
+        """
+        if self.validation + self.test >= 1:
+            raise SettingError("validation", self.validation, f"with test: {self.test} must be less than 1")
+        items, item = _items(name, root / self.source.expanduser())
+        indices = self._deal(name, len(items), seed)
+        if self.labels is None:
+            splits, classes = take(indices, items=items), None
+        else:
+            labels, classes = _labels(name, root / self.labels.expanduser(), len(items))
+            splits = take(indices, items=items, labels=labels)
+        return RawDataset(item, splits, classes, source=f"array {self.source}", licence=self.licence)
+
+    def _deal(self, name: str, count: int, seed: int) -> dict[Any, NDArray[np.intp]]:
+        indices = deal(count, round(count * self.validation), round(count * self.test), seed)
+        for split, rows in indices.items():
+            if len(rows) == 0:
+                raise DataError(
+                    f"dataset {name}: {count} items are too few, split {split} would be empty "
+                    f"(validation: {self.validation}, test: {self.test})"
+                )
+        return indices
+
+
+def _items(name: str, path: Path) -> tuple[NDArray[Any], ItemSpec]:
+    array = _open(name, path)
+    where = f"dataset {name}: {path}"
+    if array.dtype not in (np.uint8, np.float32, np.float64):
+        raise DataError(f"{where} holds {array.dtype}, must be uint8, float32 or float64")
+    if array.ndim < 2 or array.size == 0:
+        raise DataError(f"{where} has shape {array.shape}, must be (N, ...) with at least one item of one value")
+    if array.dtype == np.uint8 and (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))):
+        images = array if array.ndim == 4 else array[..., None]
+        return images, ItemSpec(kind="image", shape=images.shape[1:], dtype="uint8")
+    dtype: Literal["uint8", "float32"] = "uint8" if array.dtype == np.uint8 else "float32"
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named below
+        vectors = array.reshape(len(array), math.prod(array.shape[1:])).astype(dtype, copy=False)
+    broken = first_not_finite(vectors)
+    if broken is not None:
+        raise DataError(f"{where}, item {broken}: holds NaN, infinity or more than float32 can hold")
+    return vectors, ItemSpec(kind="vector", shape=vectors.shape[1:], dtype=dtype)
+
+
+def _labels(name: str, path: Path, count: int) -> tuple[NDArray[Any], tuple[str, ...]]:
+    array = _open(name, path)
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise DataError(
+            f"dataset {name}: {path} holds {array.dtype} of shape {array.shape}, must be integers of shape ({count},)"
+        )
+    values, labels = np.unique(array, return_inverse=True)
+    return labels.astype(np.int64), tuple(str(value) for value in values)
+
+
+def _open(name: str, path: Path) -> NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise DataError(f"dataset {name}: {path} is not there") from None
+    # A damaged header can fail in any way; arrays of Python objects, which are pickles, are refused here too.
+    except Exception as error:
+        raise DataError(f"dataset {name}: {path} cannot be read as a .npy array: {error}") from error

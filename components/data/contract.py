@@ -1,0 +1,190 @@
+"""The prepared dataset on disk: a folder with schema.json and one memory-mappable .npy file an array.
+
+    data/mnist/schema.json   data/mnist/train-items.npy   data/mnist/train-labels.npy   ...
+
+`prepare` writes it; every later stage opens it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from components.data.checks import check_split
+from components.data.checksums import file_sha256
+from components.data.errors import DataError
+from components.data.schema import (
+    SPLITS,
+    ArrayFile,
+    DatasetSchema,
+    Split,
+    SplitName,
+    Splits,
+    content_digest,
+    read_schema,
+    validation_reason,
+)
+from components.items import ItemSpec
+
+SCHEMA_FILE = "schema.json"
+_STORED: tuple[Literal["uint8", "int32", "int64", "float32"], ...] = ("uint8", "int32", "int64", "float32")
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A dataset opened from its folder. Small to copy to another process: arrays are mapped when asked for."""
+
+    schema: DatasetSchema
+    folder: Path
+
+    def array(self, split: SplitName, name: str = "items") -> NDArray[Any]:
+        """Return the array as a read-only memory map; `items` is (count, *item.shape) of item.dtype.
+
+        Raises:
+            DataError: the split has no such array, or its file is missing, truncated or not as the schema says.
+        """
+        arrays = self.schema.splits[split].arrays
+        if name not in arrays:
+            raise DataError(f"dataset {self.schema.name}, split {split}: no array {name}, has {', '.join(arrays)}")
+        return _map(self.schema.name, self.folder / arrays[name].file, arrays[name])
+
+    def labels(self, split: SplitName) -> NDArray[Any] | None:
+        """Return the class index of each item, (count,) of integers, or None where the dataset has no classes."""
+        return self.array(split, "labels") if "labels" in self.schema.splits[split].arrays else None
+
+    def count(self, split: SplitName) -> int:
+        """Items in the split."""
+        return self.schema.splits[split].count
+
+
+def write_dataset(
+    folder: Path,
+    name: str,
+    item: ItemSpec,
+    splits: Mapping[SplitName, Mapping[str, NDArray[Any]]],
+    classes: Sequence[str] | None,
+    source: str,
+    licence: str,
+) -> DatasetSchema:
+    """Write a prepared dataset to `folder`, whole or not at all; one that is there is replaced.
+
+    Args:
+        folder: where the dataset goes; absent, empty, or a prepared dataset.
+        name: the dataset's name in params.yaml.
+        item: what one item is.
+        splits: train, validation and test; each `items` (count, *item.shape) of item.dtype and, with classes,
+            `labels` (count,) of integers in [0, len(classes)).
+        classes: the classes' names in the order of their labels, or None.
+        source: what the data is and which way it came.
+        licence: under which it may be used.
+
+    Raises:
+        DataError: an array is not as said above, or `folder` holds something else.
+    """
+    if set(splits) != set(SPLITS):
+        raise DataError(f"dataset {name}: has the splits {sorted(splits)}, must have {sorted(SPLITS)}")
+    for split in SPLITS:
+        where = f"dataset {name}, split {split}"
+        check_split(where, splits[split], item, None if classes is None else len(classes))
+    if folder.exists() and not _may_be_replaced(folder):
+        raise DataError(f"{folder}: is not a prepared dataset, so it is not overwritten; remove it first")
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        new, old = Path(temporary, "new"), Path(temporary, "old")
+        new.mkdir()
+        written = Splits(**{split: _write_split(new, split, splits[split]) for split in SPLITS})
+        schema = _describe(name, item, written, classes, source, licence)
+        (new / SCHEMA_FILE).write_text(schema.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        _put_in_place(new, folder, old)
+    return schema
+
+
+def open_dataset(folder: Path, verify: bool = False) -> PreparedDataset:
+    """Open a prepared dataset and check it: the schema, and each file's presence, header and length.
+
+    Args:
+        folder: that holds schema.json.
+        verify: check each file's sha256 too, which reads all of the data.
+
+    Raises:
+        DataError: says which file is wrong and how.
+    """
+    dataset = PreparedDataset(read_schema(folder / SCHEMA_FILE), folder)
+    for split in SPLITS:
+        for name, described in dataset.schema.splits[split].arrays.items():
+            dataset.array(split, name)
+            if verify and (found := file_sha256(folder / described.file)) != described.sha256:
+                raise DataError(
+                    f"dataset {dataset.schema.name}: {folder / described.file} is damaged, "
+                    f"its sha256 is {found}, must be {described.sha256}"
+                )
+    return dataset
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / SCHEMA_FILE).is_file() or not any(folder.iterdir()))
+
+
+def _write_split(folder: Path, split: SplitName, arrays: Mapping[str, NDArray[Any]]) -> Split:
+    files = {}
+    for name, array in arrays.items():
+        path = folder / f"{split}-{name}.npy"
+        # Labels may come as any integer, for example int8 or uint32; int64 holds every class index.
+        dtype = next((stored for stored in _STORED if stored == array.dtype.name), "int64")
+        stored = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<"))
+        np.save(path, stored, allow_pickle=False)
+        files[name] = ArrayFile(file=path.name, shape=array.shape, dtype=dtype, sha256=file_sha256(path))
+    return Split(count=len(arrays["items"]), arrays=files)
+
+
+def _describe(
+    name: str, item: ItemSpec, splits: Splits, classes: Sequence[str] | None, source: str, licence: str
+) -> DatasetSchema:
+    names = None if classes is None else tuple(classes)
+    digest = content_digest(item, "dense", splits, names)
+    try:
+        return DatasetSchema(
+            name=name, item=item, splits=splits, classes=names, source=source, licence=licence, digest=digest
+        )
+    except ValidationError as error:
+        raise DataError(f"dataset {name}: {validation_reason(error)}") from error
+
+
+def _put_in_place(new: Path, folder: Path, old: Path) -> None:
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+
+
+def _map(name: str, path: Path, described: ArrayFile) -> NDArray[Any]:
+    where = f"dataset {name}: {path}"
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise DataError(f"{where} is not there") from None
+    # A damaged header can fail in any way: it is text that numpy parses.
+    except Exception as error:
+        raise DataError(f"{where} is truncated or is no .npy file: {error}") from error
+    if array.shape != described.shape or array.dtype != np.dtype(described.dtype).newbyteorder("<"):
+        raise DataError(
+            f"{where} holds {array.dtype} of shape {array.shape}, "
+            f"but the schema says {described.dtype} of shape {described.shape}"
+        )
+    if array.offset + array.nbytes != path.stat().st_size:
+        raise DataError(f"{where} has {path.stat().st_size} bytes, must have {array.offset + array.nbytes}")
+    if not array.flags.c_contiguous:
+        raise DataError(f"{where} is in Fortran order, must be in C order")
+    return array

@@ -1,0 +1,146 @@
+"""What schema.json of a prepared dataset says: version 1 of the contract between `prepare` and every later stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from components.data.errors import DataError
+from components.items import ItemSpec
+from components.settings import Settings
+
+FORMAT: Final = "hourglass/prepared-dataset"
+VERSION: Final = 1
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ArrayName = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
+# A plain name: a schema cannot point outside its own folder.
+FileName = Annotated[str, Field(pattern=r"^[a-z][a-z_-]*\.npy$")]
+
+
+class ArrayFile(Settings):
+    """One .npy file: C order, little-endian; `sha256` is that of the whole file, as `sha256sum` prints it."""
+
+    file: FileName
+    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    dtype: Literal["uint8", "int32", "int64", "float32"]
+    sha256: Sha256
+
+
+class Split(Settings):
+    """The arrays of one split, by name: `items` always, `labels` where the dataset has classes."""
+
+    count: Annotated[int, Field(ge=1, description="items in the split")]
+    arrays: dict[ArrayName, ArrayFile]
+
+
+class Splits(Settings):
+    """The three splits, all required."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def __getitem__(self, name: SplitName) -> Split:
+        split: Split = getattr(self, name)
+        return split
+
+
+class DatasetSchema(Settings):
+    """A prepared dataset's description.
+
+    In the layout `dense`, `items` is (count, *item.shape) of item.dtype, and `labels` is (count,) of integers that
+    index `classes`. `digest` is the sha256 of the content alone, so the same arrays have the same digest whatever
+    their name and the way they came.
+    """
+
+    format: Literal["hourglass/prepared-dataset"] = FORMAT
+    version: Literal[1] = VERSION
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    item: ItemSpec
+    layout: Literal["dense"] = "dense"
+    splits: Splits
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None
+    source: Annotated[str, Field(description="what the data is and which way it came")]
+    licence: str
+    digest: Sha256
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        for name in SPLITS:
+            _check_dense(name, self.splits[name], self.item, self.classes is not None)
+        expected = content_digest(self.item, self.layout, self.splits, self.classes)
+        if self.digest != expected:
+            raise ValueError(f"digest is {self.digest}, but the content described has {expected}")
+        return self
+
+
+def content_digest(item: ItemSpec, layout: str, splits: Splits, classes: tuple[str, ...] | None) -> str:
+    """Return the sha256 of the canonical JSON of what the arrays hold: 64 hexadecimal digits."""
+    content = {
+        "item": item.model_dump(mode="json"),
+        "layout": layout,
+        "splits": splits.model_dump(mode="json"),
+        "classes": classes,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_schema(path: Path) -> DatasetSchema:
+    """Return the schema that a schema.json holds.
+
+    Raises:
+        DataError: the file is missing, is not JSON, has an unknown version, or contradicts itself.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: is not there; `python -m pipelines.prepare NAME` writes it") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path}: is not a prepared dataset, its format must be {FORMAT}")
+    if content.get("version") != VERSION:
+        raise DataError(f"{path}: version {content.get('version')} is unknown, must be {VERSION}")
+    try:
+        return DatasetSchema.model_validate(content)
+    except ValidationError as error:
+        raise DataError(f"{path}: {validation_reason(error)}") from error
+
+
+def validation_reason(error: ValidationError) -> str:
+    """Return what pydantic found wrong, in one line: `key: reason; key: reason`."""
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        lines.append(f"{key}: {problem['msg']}" if key else problem["msg"].removeprefix("Value error, "))
+    return "; ".join(lines)
+
+
+def _check_dense(name: SplitName, split: Split, item: ItemSpec, labelled: bool) -> None:
+    expected = {"items", "labels"} if labelled else {"items"}
+    if set(split.arrays) != expected:
+        given = ", ".join(sorted(split.arrays)) or "none"
+        raise ValueError(
+            f"split {name} has the arrays: {given}; "
+            f"a dataset {'with' if labelled else 'without'} classes has: {', '.join(sorted(expected))}"
+        )
+    items = split.arrays["items"]
+    if items.shape != (split.count, *item.shape) or items.dtype != item.dtype:
+        raise ValueError(
+            f"items of split {name} are {items.dtype} {items.shape}, "
+            f"but {split.count} items are {item.dtype} {(split.count, *item.shape)}"
+        )
+    if labelled:
+        labels = split.arrays["labels"]
+        if labels.shape != (split.count,) or labels.dtype == "float32":
+            raise ValueError(
+                f"labels of split {name} are {labels.dtype} {labels.shape}, must be integers ({split.count},)"
+            )

@@ -1,0 +1,60 @@
+"""Stage `prepare`: raw data from its source to `data/<name>/`, a prepared dataset.
+
+python -m pipelines.prepare NAME
+"""
+
+from __future__ import annotations
+
+import sys
+
+from components.data import SPLITS, DatasetSchema, DatasetSettings, RawDataset, load, write_dataset
+from components.settings import SettingError
+from pipelines.project import Project, StageError, stage
+from pipelines.settings import Params, load_params
+
+
+def main(name: str) -> None:
+    """Prepare the dataset that params.yaml calls `name`.
+
+    Raises:
+        DataError: the data cannot be had or used.
+        SettingError: a setting of the dataset is wrong; the key is its way from the root of params.yaml.
+        StageError: params.yaml is wrong, or has no such dataset.
+    """
+    project = Project.here()
+    params = load_params(project)
+    settings = find_settings(params, name)
+    raw = load_raw(settings, name, params.seed, project)
+    schema = write_dataset(
+        project.data(name), name, raw.item, raw.splits, raw.classes, source=raw.source, licence=raw.licence
+    )
+    sys.stdout.write(summary(schema) + "\n")
+
+
+def find_settings(params: Params, name: str) -> DatasetSettings:
+    """Return the settings of the dataset `name`, or raise StageError with the names that there are."""
+    if name not in params.datasets:
+        raise StageError(f"datasets.{name}: not in params.yaml; it has {', '.join(params.datasets)}")
+    return params.datasets[name]
+
+
+def load_raw(settings: DatasetSettings, name: str, seed: int, project: Project) -> RawDataset:
+    """Return the raw dataset; what was downloaded stays in the project's cache for the next time."""
+    try:
+        return load(settings, name, seed=seed, downloads=project.cache / "downloads", root=project.root)
+    except SettingError as error:
+        raise error.under(f"datasets.{name}") from None
+
+
+def summary(schema: DatasetSchema) -> str:
+    """Return what was prepared, in two lines."""
+    counts = ", ".join(f"{schema.splits[split].count} {split}" for split in SPLITS)
+    shape = "×".join(map(str, schema.item.shape))
+    return (
+        f"{schema.name}: {counts} items ({schema.item.kind} {shape} {schema.item.dtype}), from {schema.source}\n"
+        f"{schema.name}: digest {schema.digest}"
+    )
+
+
+if __name__ == "__main__":
+    stage(main)

@@ -1,0 +1,89 @@
+"""Where things are: every path of the pipeline, anchored at the project's root."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.data import DataError
+from components.settings import SettingError
+from serving.bundle import BundleError
+
+PARAMS = "params.yaml"
+
+
+class StageError(RuntimeError):
+    """A stage cannot do its work, for a reason that its user can act on."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folder with params.yaml in it.
+
+    Attributes:
+        root: this working copy.
+        home: where things live that outlast it, such as a half-done sweep and the tracking database. It differs from
+            `root` in a DVC experiment, which runs in a temporary copy of the project.
+    """
+
+    root: Path
+    home: Path
+
+    @classmethod
+    def here(cls) -> Project:
+        """Return the project around the current folder.
+
+        Raises:
+            StageError: no folder from here up has a params.yaml.
+        """
+        start = Path.cwd()
+        for folder in (start, *start.parents):
+            if (folder / PARAMS).is_file():
+                return cls(folder, Path(os.environ.get("DVC_ROOT", folder)))
+        raise StageError(f"{start}: no {PARAMS} here or in a folder above")
+
+    @property
+    def params(self) -> Path:
+        """The settings."""
+        return self.root / PARAMS
+
+    @property
+    def cache(self) -> Path:
+        """Downloads and half-done sweeps; safe to delete."""
+        return self.home / ".hourglass"
+
+    @property
+    def reports(self) -> Path:
+        """Where `compare` writes."""
+        return self.root / "reports"
+
+    def data(self, dataset: str) -> Path:
+        """Return the folder of a prepared dataset."""
+        return self.root / "data" / dataset
+
+    def run(self, experiment: str) -> Path:
+        """Return the folder of a run record."""
+        return self.root / "runs" / experiment
+
+    def bundle(self, experiment: str) -> Path:
+        """Return the folder of a bundle."""
+        return self.root / "bundles" / experiment
+
+    def metrics(self, experiment: str) -> Path:
+        """Return the file of an experiment's metrics."""
+        return self.root / "metrics" / f"{experiment}.json"
+
+    def plots(self, experiment: str) -> Path:
+        """Return the folder of an experiment's pictures."""
+        return self.root / "plots" / experiment
+
+
+def stage(main: Callable[..., None]) -> None:
+    """Run a stage's `main` with the command line's words; a mistake of the user's is one line, not a traceback."""
+    try:
+        main(*sys.argv[1:])
+    except (StageError, SettingError, DataError, BundleError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,140 @@
+"""The run record: all that a sweep found, on disk.
+
+    runs/<experiment>/record.json           every trial's settings and history; which was best
+    runs/<experiment>/weights.safetensors   the best trial's weights, at its best epoch
+    runs/<experiment>/*.png, history.csv    pictures, and the best trial's history for `dvc plots`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from components.models import ModelSettings
+from pipelines.project import StageError
+from pipelines.search import Parameters
+
+RECORD, WEIGHTS = "record.json", "weights.safetensors"
+
+Status = Literal["running", "finished", "stopped", "diverged", "failed"]
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class EpochRecord(_Contract):
+    """One epoch: when it ended (milliseconds since 1970) and what was measured."""
+
+    epoch: int
+    timestamp: int
+    metrics: dict[str, float]
+
+
+class TrialRecord(_Contract):
+    """One trial, from its first epoch to its end.
+
+    `stopped` is ASHA's early stop, `diverged` a loss that became infinite, `failed` anything else, with its reason.
+    """
+
+    number: int
+    parameters: Parameters
+    status: Status
+    reason: str = ""
+    started: int
+    history: tuple[EpochRecord, ...]
+
+    @property
+    def ended(self) -> int:
+        """Milliseconds since 1970."""
+        return self.history[-1].timestamp if self.history else self.started
+
+    def best(self, objective: str) -> EpochRecord | None:
+        """Return the epoch at which the objective was smallest; None before the first."""
+        return min(self.history, key=lambda epoch: epoch.metrics[objective], default=None)
+
+
+class RunRecord(_Contract):
+    """record.json, version 1."""
+
+    format: Literal["hourglass/run-record"] = "hourglass/run-record"
+    version: Literal[1] = 1
+    experiment: str
+    dataset: str
+    data_digest: str
+    key: str = Field(description="sha256 of settings, budget, seed, data and code: the same key, the same sweep")
+    seed: int
+    budget: str
+    epochs: int
+    objective: str
+    settings: dict[str, Any] = Field(description="the experiment as params.yaml has it, distributions and all")
+    space: dict[str, str] = Field(description="what was searched: path of the value, and its distribution in words")
+    trials: tuple[TrialRecord, ...]
+    best_trial: int
+    best_epoch: int
+    model: ModelSettings = Field(description="the best trial's model, nothing left open")
+    weights_sha256: str
+    parameters: int = Field(description="trained numbers in the model")
+    versions: dict[str, str]
+
+    @property
+    def best(self) -> TrialRecord:
+        """The best trial."""
+        return next(trial for trial in self.trials if trial.number == self.best_trial)
+
+    @property
+    def best_metrics(self) -> dict[str, float]:
+        """What the best trial measured at its best epoch."""
+        return next(e.metrics for e in self.best.history if e.epoch == self.best_epoch)
+
+    @property
+    def trial_seconds(self) -> float:
+        """Seconds that the trials took, summed."""
+        return sum(trial.ended - trial.started for trial in self.trials) / 1000
+
+
+def digest_of(*parts: object) -> str:
+    """Return the sha256 of JSON-able parts in canonical form."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write record.json, atomically."""
+    partial = folder / f"{RECORD}.partial"
+    partial.write_text(record.model_dump_json(indent=1))
+    partial.replace(folder / RECORD)
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read and check a run record.
+
+    Raises:
+        StageError: it is missing, damaged, or the weights are not the ones that it names.
+    """
+    path = folder / RECORD
+    try:
+        record = RunRecord.model_validate_json(path.read_bytes())
+        found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    except OSError as error:
+        raise StageError(f"{error.filename}: {error.strerror}; run the sweep of {folder.name} first") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StageError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from error
+    if found != record.weights_sha256:
+        raise StageError(f"{folder / WEIGHTS}: sha256 is {found}, the record says {record.weights_sha256}")
+    return record
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the best trial's weights by name."""
+    try:
+        return load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise StageError(f"{folder / WEIGHTS}: {error}") from error

@@ -1,0 +1,53 @@
+"""Trials in MLflow while they run. A store that does not answer costs a warning, never a sweep."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ray.tune import Callback
+
+from pipelines.record import EpochRecord
+from pipelines.tracking.runs import SweepRuns
+from pipelines.tracking.store import Unreachable, answered
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+class LiveTracking(Callback):
+    """Logs every epoch of every trial from the driver, under the keys that `register` looks for."""
+
+    def __init__(self, runs: SweepRuns) -> None:
+        self._runs = runs
+        self._parent: Run | None = None
+        self._trials: dict[int, tuple[Run, set[int]]] = {}
+        self._broken = False
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Log an epoch, unless the run has it already."""
+        self._try(lambda: self._log(trial.config["number"], trial.config["parameters"], result))
+
+    def _log(self, number: int, parameters: dict[str, Any], result: dict[str, Any]) -> None:
+        if self._parent is None:
+            self._parent = self._runs.parent(result["started"])
+        if number not in self._trials:
+            run = self._runs.trial(self._parent, number, parameters, result["started"])
+            self._trials[number] = run, self._runs.logged(run)
+        run, there = self._trials[number]
+        if result["epoch"] not in there:
+            there.add(result["epoch"])
+            metrics = {name: value for name, value in result.items() if name.startswith(("train_", "validation_"))}
+            epoch = EpochRecord(epoch=result["epoch"], timestamp=result["ended"], metrics=metrics)
+            self._runs.log(run, [epoch])
+
+    def _try(self, action: Callable[[], None]) -> None:
+        if self._broken:
+            return
+        try:
+            with answered(self._runs.store):
+                action()
+        except Unreachable as error:
+            self._broken = True
+            sys.stderr.write(f"warning: not logging live. {error}\n")

@@ -1,0 +1,102 @@
+"""The tracking store: which server or file, and a client to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.project import StageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+TAG = "hourglass."  # every tag of ours begins so; KEY names what a run is a projection of
+KEY, CONTENT = f"{TAG}key", f"{TAG}content"
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+class Unreachable(StageError):
+    """MLflow does not answer, or refuses."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tracking server and model registry: MLFLOW_TRACKING_URI, else SQLite in the project's home."""
+
+    uri: str
+    artifacts: str | None
+
+    @classmethod
+    def of(cls, home: Path) -> Store:
+        """Return the store that the environment names, or the project's own."""
+        if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+            return cls(uri, None)
+        return cls(f"sqlite:///{home / 'mlflow.db'}", (home / "mlartifacts").as_uri())
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """A client, with MLflow's own habits turned down."""
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ.pop("MLFLOW_RUN_ID", None)  # an inherited one would be written into
+        import logging
+
+        import mlflow
+
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
+        return mlflow.MlflowClient(self.uri, self.uri)
+
+    def experiment_id(self, name: str) -> str:
+        """Return the id of the MLflow experiment of this name, making it where it is not there."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            return self.client.create_experiment(name, artifact_location=self.artifacts and f"{self.artifacts}/{name}")
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def find_run(self, experiment_id: str, key: str) -> Run | None:
+        """Return the run that is the projection of `key`, if there is one."""
+        runs = self.client.search_runs([experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
+        return runs[0] if runs else None
+
+
+@contextmanager
+def answered(store: Store) -> Iterator[None]:
+    """Turn what MLflow and its drivers raise into one line that says what to do.
+
+    Raises:
+        Unreachable: the store does not answer, or refuses.
+    """
+    import requests
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, requests.RequestException, SQLAlchemyError, OSError) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise Unreachable(f"MLflow at {store.uri}: {reason}. Nothing is lost: mend it and run `dvc repro` again") from error
+
+
+def metric(key: str, value: float, timestamp: int, step: int, **ties: Any) -> Any:
+    """Return an MLflow metric."""
+    from mlflow.entities import Metric
+
+    return Metric(key, float(value), timestamp, step, **ties)

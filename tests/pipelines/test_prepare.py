@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.data import open_dataset
+from components.settings import SettingError
+from pipelines import prepare
+from pipelines.project import StageError
+
+REPOSITORY = Path(__file__).parents[2]
+PARAMS = """
+seed: {seed}
+datasets:
+  small: {{kind: digits, validation: {validation}, test: 20}}
+  mine: {{kind: array, source: absent.npy}}
+experiments:
+  linear: {{dataset: small, model: {{kind: pca, size: 2}}}}
+"""
+
+
+def project(folder: Path, seed: int = 0, validation: int = 10) -> Path:
+    (folder / "params.yaml").write_text(PARAMS.format(seed=seed, validation=validation))
+    return folder
+
+
+def run(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.prepare", name],
+        cwd=folder,
+        env={"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_prepare_writes_the_dataset_and_says_what_it_wrote(tmp_path: Path) -> None:
+    done = run(project(tmp_path), "small")
+    assert done.returncode == 0, done.stderr
+    dataset = open_dataset(tmp_path / "data" / "small", verify=True)
+    assert [dataset.count(split) for split in ("train", "validation", "test")] == [1767, 10, 20]
+    assert "1767 train, 10 validation, 20 test items (image 8×8×1 uint8)" in done.stdout
+    assert dataset.schema.digest in done.stdout
+
+
+def test_data_that_cannot_be_had_ends_in_one_line(tmp_path: Path) -> None:
+    done = run(project(tmp_path), "mine")
+    assert done.returncode == 1
+    assert done.stderr == f"error: dataset mine: {tmp_path / 'absent.npy'} is not there\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_seed_of_params_decides_the_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = []
+    for seed in (1, 1, 2):
+        monkeypatch.chdir(project(tmp_path, seed))
+        prepare.main("small")
+        digests.append(open_dataset(tmp_path / "data" / "small").schema.digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_wrong_size_is_named_by_its_key_in_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project(tmp_path, validation=5000))
+    with pytest.raises(SettingError, match=r"datasets\.small\.validation: 5000, "):
+        prepare.main("small")
+
+
+def test_an_unknown_name_is_told_the_names_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project(tmp_path))
+    with pytest.raises(StageError, match=r"datasets\.smal: not in params.yaml; it has small, mine"):
+        prepare.main("smal")
