@@ -15,6 +15,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from components.data.torchvision_shim import import_torchvision
+
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
@@ -36,6 +38,7 @@ def ssims(images: Floats, rebuilt: Floats, chunk: int = 1000) -> Floats | None:
     Wang et al., IEEE TIP 13 (2004): an 11x11 Gaussian window of sigma 1.5. Smaller images get a uniform 7x7 window,
     and images smaller than that None.
     """
+    import_torchvision("transforms.v2")  # torchmetrics imports it on its own, and would fail where it needs the shim
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     side = min(images.shape[1:3])

@@ -30,7 +30,7 @@ def draw_history(record: RunRecord, folder: Path) -> None:
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(folder / "history.png", dpi=150, metadata={"Software": None})
+    save(figure, folder / "history.png")
 
     names = list(record.best.history[0].metrics)
     with (folder / "history.csv").open("w", newline="") as file:
@@ -61,7 +61,12 @@ def draw_space(record: RunRecord, space: dict[str, Distribution], folder: Path) 
             axes.axvspan(*(float(end) for end in distribution.arguments), color=MUTED, alpha=0.25, lw=0)
         axes.set(xlabel=path.rpartition(".")[2].replace("_", " "), ylabel=_words(record.objective))
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(folder / "space.png", dpi=150, metadata={"Software": None})
+    save(figure, folder / "space.png")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG whose bytes depend on the figure alone."""
+    figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
 def _words(name: str) -> str:

@@ -8,22 +8,27 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
+from scipy.stats import qmc
 
 from pipelines.search import Distribution, Parameters
 from pipelines.trial import Journal, journals
 
+SPREAD = 8  # trials before the estimator has anything to go by
+
 
 class JournaledSearch(Searcher):
-    """Tree-structured Parzen estimator (Bergstra et al., NIPS 2011) that remembers what the journals hold.
+    """Spread first, then learn: Halton points, then the tree-structured Parzen estimator (Bergstra et al., NIPS 2011).
 
     Trials that were running when the sweep was cut off come first, with the parameters that they had; then new ones.
-    Each new trial is drawn with a seed of its own number, so a sweep that was cut off draws what it would have drawn.
+    What a trial draws depends on its number and on the journals alone, so a sweep that was cut off goes on as it would
+    have.
     """
 
     def __init__(self, sweep: Path, space: dict[str, Distribution], objective: str, trials: int, seed: int) -> None:
         super().__init__(metric=objective, mode="min")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sweep, self._trials, self._seed = sweep, trials, seed
+        self._distributions = space
         self._space = {path: distribution.optuna() for path, distribution in space.items()}
         self._study = optuna.create_study(direction="minimize")
         self._numbers: dict[str, int] = {}
@@ -59,6 +64,10 @@ class JournaledSearch(Searcher):
         self._remember(number)
 
     def _draw(self, number: int) -> Parameters:
+        if number <= SPREAD and self._space:
+            # Few trials drawn at random often fall together; a low-discrepancy sequence spreads them.
+            point = qmc.Halton(len(self._space), rng=self._seed).random(number)[-1]
+            return {path: d.at(share) for (path, d), share in zip(self._distributions.items(), point, strict=True)}
         self._study.sampler = optuna.samplers.TPESampler(seed=self._seed * 100_003 + number)
         trial = self._study.ask(self._space)
         return dict(trial.params)

@@ -88,7 +88,7 @@ def run_trials(plan: SweepPlan) -> None:
         asha = ASHAScheduler(
             time_attr="epoch",
             max_t=budget.epochs + 1,
-            grace_period=min(budget.epochs, share.first_rung or max(1, budget.epochs // 3)),
+            grace_period=min(budget.epochs, share.first_rung or -(-budget.epochs // 3)),
             reduction_factor=share.reduction,
             metric=plan.objective,
             mode="min",

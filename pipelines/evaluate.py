@@ -1,0 +1,165 @@
+"""evaluate: what a bundle's codes are worth, measured on the whole test split through ONNX Runtime.
+
+    python -m pipelines.evaluate EXPERIMENT
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components import metrics
+from components.data import PreparedDataset, open_dataset
+from components.items import ItemSpec
+from pipelines import pictures
+from pipelines.project import Project, stage
+from pipelines.settings import load_params
+from serving.bundle import Bundle
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Figures = dict[str, float | Array]  # a figure, or one value an item whose mean is the figure
+
+TIMED_RUNS = 3
+PROBED = 20_000  # training items that the probe learns from: more move its accuracy by less than its interval
+
+
+def main(name: str) -> None:
+    """Evaluate one experiment's bundle."""
+    project = Project.here()
+    params = load_params(project)
+    bundle = Bundle.load(project.bundle(name))
+    dataset = open_dataset(project.data(params.experiment(name).dataset))
+    test = np.asarray(dataset.array("test"))
+
+    codes, seconds = encode_timed(bundle, test)
+    rebuilt = bundle.decode(codes) if bundle.manifest.decoder else None
+    features = bundle.embed(test)
+    figures: Figures = {"bits_per_item": bundle.manifest.code.bits_per_item}
+    figures |= fidelity(dataset.schema.item, test, rebuilt)
+    figures |= usefulness(bundle, dataset, features)
+    figures |= codebook_use(bundle, codes)
+    figures["encode_items_per_second"] = len(test) / seconds
+    document = describe(figures, params.seed, bundle, codes)
+    draw(project.plots(name), bundle, dataset, test, rebuilt, features, codes)
+    write_metrics(project.metrics(name), document)
+    shown = ", ".join(f"{key} {value:.4g}" for key, value in document.items() if isinstance(value, float))
+    sys.stdout.write(f"{name}: {shown}\n")
+
+
+def encode_timed(bundle: Bundle, items: Array) -> tuple[Array, float]:
+    """Return the codes of raw items and the median seconds that encoding them took, in memory."""
+    bundle.encode(items[:1])  # opens the session
+    took = []
+    for _ in range(TIMED_RUNS):
+        began = time.perf_counter()
+        codes = bundle.encode(items)
+        took.append(time.perf_counter() - began)
+    return codes, statistics.median(took)
+
+
+def fidelity(item: ItemSpec, items: Array, rebuilt: Array | None) -> Figures:
+    """Measure what a code keeps of an item; nothing where items cannot be rebuilt."""
+    if rebuilt is None:
+        return {}
+    scaled = scaled_items(item, items)
+    squared = metrics.squared_errors(scaled, rebuilt)
+    figures: Figures = {"squared_error": squared, "mse": squared / item.values}
+    if item.kind == "image":
+        figures["psnr"] = metrics.psnrs(squared / item.values)
+        if (ssims := metrics.ssims(scaled, rebuilt)) is not None:
+            figures["ssim"] = ssims
+    return figures
+
+
+def usefulness(bundle: Bundle, dataset: PreparedDataset, features: Array) -> Figures:
+    """Measure what codes are good for: classes by nearest neighbours and by a linear probe; nothing without classes."""
+    train_labels, test_labels = dataset.labels("train"), dataset.labels("test")
+    if train_labels is None or test_labels is None:
+        return {}
+    train = bundle.embed(np.asarray(dataset.array("train")))
+    probed = slice(PROBED)
+    return {
+        "knn_accuracy": metrics.knn_correct(train, train_labels, features, test_labels),
+        "probe_accuracy": metrics.probe_correct(train[probed], train_labels[probed], features, test_labels),
+    }
+
+
+def codebook_use(bundle: Bundle, codes: Array) -> Figures:
+    """Measure how evenly the test split uses a codebook; nothing for real codes."""
+    if bundle.manifest.code.levels is None:
+        return {}
+    counts = np.bincount(codes.reshape(-1), minlength=bundle.manifest.code.levels)
+    return {
+        "codebook_usage": metrics.codebook_usage(counts),
+        "codebook_perplexity": metrics.codebook_perplexity(counts),
+    }
+
+
+def scaled_items(item: ItemSpec, items: Array) -> Array:
+    """Return raw items in the scale that decoders rebuild: bytes as 0-1, numbers as they are."""
+    return items.astype(np.float32) / 255.0 if item.dtype == "uint8" else items
+
+
+def describe(figures: Figures, seed: int, bundle: Bundle, codes: Array) -> dict[str, Any]:
+    """Return the metrics file's content: figures by name, 95 % bootstrap intervals, and what was measured.
+
+    Intervals and evidence are lists, which `dvc metrics` leaves out of its tables.
+    """
+    per_item = {name: values for name, values in figures.items() if isinstance(values, np.ndarray)}
+    means = {name: float(values.mean()) for name, values in per_item.items()}
+    single = {name: float(value) for name, value in figures.items() if not isinstance(value, np.ndarray)}
+    digest = hashlib.sha256(np.ascontiguousarray(codes).tobytes()).hexdigest()
+    return {
+        **means,
+        **single,
+        "intervals": {name: list(metrics.bootstrap_interval(values, seed)) for name, values in per_item.items()},
+        "evidence": [{"bundle": bundle.manifest.digest, "items": len(codes), "codes_sha256": digest}],
+    }
+
+
+def draw(
+    folder: Path,
+    bundle: Bundle,
+    dataset: PreparedDataset,
+    items: Array,
+    rebuilt: Array | None,
+    features: Array,
+    codes: Array,
+) -> None:
+    """Write an experiment's pictures into `folder`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        made = Path(scratch, "plots")
+        made.mkdir()
+        item = dataset.schema.item
+        if rebuilt is not None:
+            chosen = pictures.one_of_each(dataset.labels("test"), len(items))
+            pictures.draw_rebuilt(item, scaled_items(item, items[chosen]), rebuilt[chosen], made / "reconstructions.png")
+        pictures.draw_codes(features, dataset.labels("test"), dataset.schema.classes, made / "codes.png")
+        if bundle.manifest.code.levels is not None:
+            counts = np.bincount(codes.reshape(-1), minlength=bundle.manifest.code.levels)
+            pictures.draw_codebook(counts, made / "codebook.png")
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+
+
+def write_metrics(path: Path, document: dict[str, Any]) -> None:
+    """Write the metrics file, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(document, indent=1))
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    stage(main)

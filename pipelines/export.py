@@ -1,0 +1,83 @@
+"""export: the best trial's model as a bundle with a passing certificate.
+
+    python -m pipelines.export EXPERIMENT
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from components.data import PreparedDataset, open_dataset
+from components.models import Model
+from pipelines.certificate import UNPROVEN, certify
+from pipelines.graphs import code_contract, export_decoder, export_encoder, item_contract
+from pipelines.project import Project, StageError, stage
+from pipelines.record import RunRecord, digest_of, read_record, read_weights
+from serving.bundle import Bundle
+from serving.manifest import MANIFEST, Certificate, Manifest
+
+
+def main(name: str) -> None:
+    """Export one experiment's best model."""
+    project = Project.here()
+    record = read_record(project.run(name))
+    dataset = open_dataset(project.data(record.dataset))
+    model = load_model(record, dataset, project.run(name))
+    certificate = export(model, record, dataset, project.bundle(name))
+    worst = max(max(c.encoder_difference, c.decoder_difference) for c in certificate.batches)
+    different = sum(c.codes_different for c in certificate.batches)
+    sys.stdout.write(f"{name}: certified; largest difference {worst:.1g}, codes that differ {different}\n")
+
+
+def load_model(record: RunRecord, dataset: PreparedDataset, folder: Path) -> Model:
+    """Return the best trial's model with its weights, ready to encode."""
+    model = record.model.build(dataset.schema.item)
+    model.load_state_dict(read_weights(folder))
+    return model.eval()
+
+
+def export(model: Model, record: RunRecord, dataset: PreparedDataset, folder: Path) -> Certificate:
+    """Write a bundle: whole, or not at all.
+
+    Raises:
+        StageError: the graphs do not compute what the model computes; nothing is written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        made = Path(scratch, "bundle")
+        made.mkdir()
+        draft = Manifest(
+            name=record.experiment,
+            item=item_contract(model),
+            code=code_contract(model),
+            encoder=export_encoder(model, made),
+            decoder=export_decoder(model, made),
+            certificate=UNPROVEN,
+            versions={package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxruntime")},
+            data_digest=dataset.schema.digest,
+            settings_digest=digest_of(record.model.model_dump(mode="json")),
+            weights_digest=record.weights_sha256,
+            digest="",
+        )
+        certificate = certify(model, Bundle(made, draft, threads=1), dataset.array("test"))
+        if not certificate.passed:
+            raise StageError(f"{record.experiment}: no certificate: " + "; ".join(certificate.failures))
+        write_manifest(made, draft.model_copy(update={"certificate": certificate}))
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    return certificate
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write bundle.json with its digest."""
+    sealed = manifest.model_copy(update={"digest": manifest.computed_digest()})
+    (folder / MANIFEST).write_text(sealed.model_dump_json(indent=1))
+
+
+if __name__ == "__main__":
+    stage(main)

@@ -1,0 +1,80 @@
+"""Pictures of what a model does to items: rebuilt ones below their originals, codes in two dimensions, a codebook's use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from components.items import ItemSpec
+from pipelines.figures import ACCENT, INK, MUTED, save
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+COLUMNS = 12
+SCATTERED = 3000  # points that can still be told apart
+
+
+def one_of_each(labels: Array | None, count: int) -> list[int]:
+    """Return which items to show: the first of each class, then the first of all, COLUMNS in sum where there are."""
+    first = [] if labels is None else [int(np.flatnonzero(labels == c)[0]) for c in np.unique(labels)[:COLUMNS]]
+    return (first + [i for i in range(count) if i not in first])[:COLUMNS]
+
+
+def draw_rebuilt(item: ItemSpec, originals: Array, rebuilt: Array, path: Path) -> None:
+    """Draw originals (n, *item.shape) above what was rebuilt: images as such, other items as bands of values."""
+    figure = Figure(figsize=(len(originals), 2.3), layout="constrained")
+    axes = figure.subplots(2, len(originals), squeeze=False)
+    low, high = (0.0, 1.0) if item.kind == "image" else (float(originals.min()), float(originals.max()))
+    for row, items in zip(axes, (originals, rebuilt), strict=True):
+        for cell, values in zip(row, items, strict=True):
+            cell.set(xticks=[], yticks=[])
+            cell.spines[:].set_visible(False)
+            shown = values.clip(low, high) if item.kind == "image" else values.reshape(1, -1)
+            shown = shown[..., 0] if item.kind == "image" and item.shape[2] == 1 else shown
+            cell.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect="equal" if item.kind == "image" else "auto")
+    for row, word in zip(axes, ("original", "rebuilt"), strict=True):
+        row[0].set_ylabel(word, color=INK)
+    save(figure, path)
+
+
+def draw_codes(features: Array, labels: Array | None, classes: Sequence[str] | None, path: Path) -> None:
+    """Draw codes (n, dimensions) along their two principal directions, coloured by class."""
+    shown = features[:SCATTERED].astype(np.float64)
+    shown = shown - shown.mean(0)
+    if shown.shape[1] > 2:
+        _, vectors = np.linalg.eigh(shown.T @ shown)
+        shown = shown @ vectors[:, :-3:-1]
+    points = np.zeros((len(shown), 2))
+    points[:, : shown.shape[1]] = shown
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    if labels is None or classes is None:
+        axes.scatter(*points.T, s=5, color=INK, alpha=0.5, lw=0)
+    else:
+        palette = mpl.colormaps["tab10" if len(classes) <= 10 else "turbo"]
+        for index, name in enumerate(classes):
+            color = palette(index if len(classes) <= 10 else index / (len(classes) - 1))
+            axes.scatter(*points[labels[:SCATTERED] == index].T, s=6, alpha=0.7, lw=0, color=color, label=name)
+        if len(classes) <= 20:
+            axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def draw_codebook(counts: Array, path: Path) -> None:
+    """Draw how often each codebook entry (entries,) was used, most used first, beside an even use."""
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    shares = 100 * np.sort(counts)[::-1] / counts.sum()
+    axes.fill_between(np.arange(1, len(shares) + 1), shares, step="mid", color=ACCENT, alpha=0.8, lw=0)
+    axes.axhline(100 / len(shares), color=MUTED, ls="--", lw=1)
+    axes.annotate("even use", (len(shares), 100 / len(shares)), ha="right", va="bottom", color=INK, fontsize=8)
+    axes.set(xlabel="codebook entry, most used first", ylabel="% of the test split's codes", xlim=(1, len(shares)), ylim=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
