@@ -1,0 +1,91 @@
+"""Bundles in the model registry: each content once, found by its digest, the first of a name its champion."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.tracking.store import Store
+from serving.manifest import Manifest, TensorSpec
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+CONTENT_TAG, MODEL_TAG = "content_sha256", "model_id"
+CHAMPION, CHALLENGER = "champion", "challenger"
+
+
+def find_version(store: Store, manifest: Manifest) -> Any | None:
+    """Return the registered version that holds this bundle, if there is one."""
+    query = f"name = '{manifest.name}' and tags.`{CONTENT_TAG}` = '{manifest.digest}'"
+    found = store.client.search_model_versions(query)
+    return found[0] if found else None
+
+
+def log_model(store: Store, folder: Path, manifest: Manifest, run: Run, tags: dict[str, str]) -> str:
+    """Log a bundle as an MLflow model of the ONNX flavour, the bundle itself beside it; return the model's id."""
+    import mlflow.onnx
+    import onnx
+    from mlflow.entities import LoggedModelStatus
+    from mlflow.models import Model
+
+    client = store.client
+    model = client.create_logged_model(
+        run.info.experiment_id, manifest.name, source_run_id=run.info.run_id, tags=tags, model_type="encoder"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "model")
+        mlflow.onnx.save_model(
+            onnx.load(folder / manifest.encoder.file),
+            str(path),
+            mlflow_model=Model(run_id=run.info.run_id, model_id=model.model_id),
+            signature=signature(manifest),
+            pip_requirements=[f"onnxruntime=={manifest.versions['onnxruntime']}", "numpy"],
+            onnx_execution_providers=["CPUExecutionProvider"],
+            save_as_external_data=False,
+        )
+        shutil.copytree(folder, path / "bundle")
+        client.log_model_artifacts(model.model_id, str(path))
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id)
+
+
+def register_version(store: Store, manifest: Manifest, model_id: str, tags: dict[str, str]) -> str:
+    """Register a logged model under its experiment's name and return the version."""
+    from mlflow.exceptions import MlflowException
+
+    client = store.client
+    try:
+        client.get_registered_model(manifest.name)
+    except MlflowException:
+        client.create_registered_model(manifest.name, description="Takes raw items, gives codes; made by Hourglass.")
+    model = client.get_logged_model(model_id)
+    tags = {**tags, CONTENT_TAG: manifest.digest, MODEL_TAG: model_id}
+    source = model.artifact_location
+    version = client.create_model_version(manifest.name, source, model.source_run_id, tags, model_id=model_id)
+    if CHAMPION in client.get_registered_model(manifest.name).aliases:
+        client.set_registered_model_alias(manifest.name, CHALLENGER, version.version)
+    return str(version.version)
+
+
+def crown(store: Store, name: str, version: str) -> bool:
+    """Make a version the champion where its model has none; return whether it was."""
+    if CHAMPION in store.client.get_registered_model(name).aliases:
+        return False
+    store.client.set_registered_model_alias(name, CHAMPION, version)
+    return True
+
+
+def signature(manifest: Manifest) -> Any:
+    """Return MLflow's signature of a bundle's encoder."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+    from mlflow.types import TensorSpec as Tensor
+
+    def schema(tensors: tuple[TensorSpec, ...]) -> Any:
+        return Schema([Tensor(np.dtype(t.dtype), tuple(-1 if s is None else s for s in t.shape), t.name) for t in tensors])
+
+    return ModelSignature(inputs=schema(manifest.encoder.inputs), outputs=schema(manifest.encoder.outputs))
