@@ -1,0 +1,1 @@
+"""What models are made of: data, networks, bottlenecks, training and metrics."""

@@ -24,7 +24,8 @@ Integers = npt.NDArray[np.integer[Any]]
 def squared_errors(items: Floats, rebuilt: Floats) -> Floats:
     """Return each item's squared error summed over its values, (n,) float64, of two arrays (n, ...)."""
     difference = items.reshape(len(items), -1).astype(np.float32) - rebuilt.reshape(len(items), -1)
-    return np.einsum("nv,nv->n", difference, difference, dtype=np.float64)
+    sums: Floats = np.einsum("nv,nv->n", difference, difference, dtype=np.float64)
+    return sums
 
 
 def psnrs(mean_squared_errors: Floats) -> Floats:
@@ -36,7 +37,7 @@ def ssims(images: Floats, rebuilt: Floats, chunk: int = 1000) -> Floats | None:
     """Return each image's structural similarity (n,) of two arrays (n, height, width, channels) with pixels in 0-1.
 
     Wang et al., IEEE TIP 13 (2004): an 11x11 Gaussian window of sigma 1.5. Smaller images get a uniform 7x7 window,
-    and images smaller than that None.
+    and images smaller than that None. Edges are mirrored, as torchmetrics does, so every pixel has a window.
     """
     import_torchvision("transforms.v2")  # torchmetrics imports it on its own, and would fail where it needs the shim
     from torchmetrics.functional.image import structural_similarity_index_measure
@@ -58,14 +59,14 @@ def knn_correct(train: Floats, train_labels: Integers, test: Floats, test_labels
     """Return 1 for each test item whose class the majority of its k nearest training items has, else 0."""
     neighbours = KNeighborsClassifier(n_neighbors=min(k, len(train)), algorithm="brute")
     guessed = neighbours.fit(train, train_labels).predict(test)
-    return (guessed == test_labels).astype(np.float64)
+    return np.asarray(guessed == test_labels, np.float64)
 
 
 def probe_correct(train: Floats, train_labels: Integers, test: Floats, test_labels: Integers) -> Floats:
     """Return 1 for each test item that logistic regression on standardized features gets right, else 0."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, tol=1e-3))
     guessed = probe.fit(train, train_labels).predict(test)
-    return (guessed == test_labels).astype(np.float64)
+    return np.asarray(guessed == test_labels, np.float64)
 
 
 def codebook_usage(counts: Integers) -> float:

@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -18,15 +18,17 @@ from pydantic import Field
 from torch import Tensor
 
 from components.metrics import codebook_perplexity, codebook_usage
-from components.models.contract import Epoch, Model, TrainingRun
 from components.settings import Settings
 from components.state import State
+
+if TYPE_CHECKING:
+    from components.models.contract import Epoch, Model, TrainingRun
 
 BLOCK = 64  # batches gathered at once: large enough to be quick, small enough to stay a fraction of the data
 MEASURE_BATCH = 1024
 
 
-class Diverged(ArithmeticError):
+class Diverged(ArithmeticError):  # noqa: N818
     """The loss is no longer a finite number."""
 
 
@@ -70,6 +72,8 @@ def descend(model: Model, settings: TrainingSettings, run: TrainingRun, resume: 
     Raises:
         Diverged: the training loss became infinite or NaN.
     """
+    from components.models.contract import Epoch  # here: models import this module
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     train, validation = as_tensor(run.train, device), as_tensor(run.validation, device)
@@ -99,7 +103,7 @@ def descend(model: Model, settings: TrainingSettings, run: TrainingRun, resume: 
                     losses = model.losses(batch)
                     loss = torch.stack(list(losses.values())).sum()
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 for name, value in ({"loss": loss} | losses).items():
                     totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach() * len(batch)
@@ -126,7 +130,7 @@ def measure(model: Model, items: Tensor) -> dict[str, float]:
     model.eval()
     totals: dict[str, float] = {}
     counts = torch.zeros(model.code.levels, dtype=torch.long) if model.code.levels else None
-    for batch in items.split(MEASURE_BATCH):
+    for batch in torch.split(items, MEASURE_BATCH):
         losses = model.losses(batch)
         losses["loss"] = torch.stack(list(losses.values())).sum()
         for name, value in losses.items():
@@ -149,8 +153,8 @@ def as_tensor(items: np.ndarray[Any, Any], device: torch.device | None = None) -
 
 
 def _batches(items: Tensor, order: Tensor, size: int) -> Iterator[Tensor]:
-    for block in order.split(size * BLOCK):
-        yield from items[block].split(size)
+    for block in torch.split(order, size * BLOCK):
+        yield from torch.split(items[block], size)
 
 
 def _state(model: Model, optimizer: torch.optim.Optimizer, epoch: int) -> State:
@@ -165,5 +169,5 @@ def _restore(model: Model, optimizer: torch.optim.Optimizer, state: State) -> No
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in state.part("optimizer").items():
         index, name = key.split(".", 1)
-        moments.setdefault(int(index), {})[name] = tensor
+        moments.setdefault(int(index), {})[name] = tensor.clone()  # the optimizer writes into it
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,6 +1,6 @@
 """evaluate: what a bundle's codes are worth, measured on the whole test split through ONNX Runtime.
 
-    python -m pipelines.evaluate EXPERIMENT
+python -m pipelines.evaluate EXPERIMENT
 """
 
 from __future__ import annotations
@@ -143,7 +143,9 @@ def draw(
         item = dataset.schema.item
         if rebuilt is not None:
             chosen = pictures.one_of_each(dataset.labels("test"), len(items))
-            pictures.draw_rebuilt(item, scaled_items(item, items[chosen]), rebuilt[chosen], made / "reconstructions.png")
+            pictures.draw_rebuilt(
+                item, scaled_items(item, items[chosen]), rebuilt[chosen], made / "reconstructions.png"
+            )
         pictures.draw_codes(features, dataset.labels("test"), dataset.schema.classes, made / "codes.png")
         if bundle.manifest.code.levels is not None:
             counts = np.bincount(codes.reshape(-1), minlength=bundle.manifest.code.levels)

@@ -1,6 +1,6 @@
 """export: the best trial's model as a bundle with a passing certificate.
 
-    python -m pipelines.export EXPERIMENT
+python -m pipelines.export EXPERIMENT
 """
 
 from __future__ import annotations

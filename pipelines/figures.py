@@ -22,8 +22,8 @@ def draw_history(record: RunRecord, folder: Path) -> None:
         best = trial.number == record.best_trial
         epochs = [epoch.epoch for epoch in trial.history]
         values = [epoch.metrics[record.objective] for epoch in trial.history]
-        style = {"color": ACCENT if best else MUTED, "zorder": 3 if best else 2}
-        axes.plot(epochs, values, marker="o", markersize=4, label=f"trial {trial.number}" if best else None, **style)
+        label = f"trial {trial.number}, the best" if best else None
+        axes.plot(epochs, values, "o-", ms=4, color=ACCENT if best else MUTED, zorder=3 if best else 2, label=label)
     axes.set(xlabel="epoch", ylabel=_words(record.objective), yscale="log" if record.epochs > 1 else "linear")
     axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))

@@ -110,6 +110,7 @@ def _export(module: nn.Module, example: Tensor, name: str, outputs: list[str], p
             dynamo=True,
             verbose=False,
         )
+    assert program is not None, "the dynamo exporter returns a program"  # noqa: S101
     model = program.model_proto
     _strip(model)
     onnx.checker.check_model(model)

@@ -1,4 +1,4 @@
-"""Pictures of what a model does to items: rebuilt ones below their originals, codes in two dimensions, a codebook's use."""
+"""Pictures of what a model does: items below their originals, codes in two dimensions, a codebook's use."""
 
 from __future__ import annotations
 
@@ -54,12 +54,13 @@ def draw_codes(features: Array, labels: Array | None, classes: Sequence[str] | N
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
     if labels is None or classes is None:
-        axes.scatter(*points.T, s=5, color=INK, alpha=0.5, lw=0)
+        axes.scatter(points[:, 0], points[:, 1], s=5, color=INK, alpha=0.5, lw=0)
     else:
         palette = mpl.colormaps["tab10" if len(classes) <= 10 else "turbo"]
         for index, name in enumerate(classes):
             color = palette(index if len(classes) <= 10 else index / (len(classes) - 1))
-            axes.scatter(*points[labels[:SCATTERED] == index].T, s=6, alpha=0.7, lw=0, color=color, label=name)
+            mine = points[labels[:SCATTERED] == index]
+            axes.scatter(mine[:, 0], mine[:, 1], s=6, alpha=0.7, lw=0, color=color, label=name)
         if len(classes) <= 20:
             axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
@@ -75,6 +76,8 @@ def draw_codebook(counts: Array, path: Path) -> None:
     axes.fill_between(np.arange(1, len(shares) + 1), shares, step="mid", color=ACCENT, alpha=0.8, lw=0)
     axes.axhline(100 / len(shares), color=MUTED, ls="--", lw=1)
     axes.annotate("even use", (len(shares), 100 / len(shares)), ha="right", va="bottom", color=INK, fontsize=8)
-    axes.set(xlabel="codebook entry, most used first", ylabel="% of the test split's codes", xlim=(1, len(shares)), ylim=0)
+    axes.set(
+        xlabel="codebook entry, most used first", ylabel="% of the test split's codes", xlim=(1, len(shares)), ylim=0
+    )
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)

@@ -1,4 +1,4 @@
-"""A sweep's progress in the terminal: a line for every epoch, a bar where there is a screen."""
+"""A sweep's progress: a line for what happened, and a bar where there is a screen."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from pipelines.cluster import Cluster
     from pipelines.sweep import SweepPlan
 
+EVERY = 2.0  # seconds between two lines of one trial
+
 
 class SweepProgress(Callback):
-    """Prints `mnist-deep  trial 2/3  epoch 4/5  squared_error 7.912  12.3 s`."""
+    """Prints `mnist-deep  trial 2/3  epoch 4/5  validation_squared_error 7.912`."""
 
     def __init__(self, plan: SweepPlan, cluster: Cluster, already: int) -> None:
         self._name, self._objective = plan.name, plan.objective
         self._trials, self._epochs = plan.budget.trials, plan.budget.epochs
         self._already = already
         self._at: dict[int, int] = {}
-        self._last: dict[int, float] = {}
+        self._printed: dict[int, float] = {}
         shape = f"{cluster.nodes} node{'s' * (cluster.nodes > 1)}, {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs"
         self._greeting = f"{self._name}: {self._trials} trials of at most {self._epochs} epochs on {shape}"
 
@@ -36,22 +38,25 @@ class SweepProgress(Callback):
         self._progress.start()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note when a trial began."""
+        """Print what a trial tries."""
         number = trial.config["number"]
-        self._last[number] = time.monotonic()
+        self._printed[number] = time.monotonic()
         searched = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in trial.config["parameters"].items())
-        self._console.print(f"{self._name}  trial {number}/{self._trials}  starts{': ' * bool(searched)}{searched}")
+        self._say(number, f"starts{': ' * bool(searched)}{searched}")
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Print an epoch."""
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Print an epoch, but not those that a resumed trial reports again, nor every one of a fast trial."""
         number, now = trial.config["number"], time.monotonic()
-        seconds, self._last[number] = now - self._last[number], now
         self._at[number] = result["epoch"]
+        if result["again"]:
+            return
         self._progress.advance(self._bar)
-        self._console.print(
-            f"{self._name}  trial {number}/{self._trials}  epoch {result['epoch']}/{self._epochs}  "
-            f"{self._objective} {result[self._objective]:.4g}  {seconds:.1f} s"
-        )
+        if now - self._printed[number] >= EVERY or result["epoch"] in (1, self._epochs):
+            self._printed[number] = now
+            figure = f"{self._objective} {result[self._objective]:.4g}"
+            self._say(number, f"epoch {result['epoch']}/{self._epochs}  {figure}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print an early stop."""
@@ -59,15 +64,18 @@ class SweepProgress(Callback):
         left = self._epochs - self._at.get(number, 0)
         self._progress.advance(self._bar, left)
         if left:
-            self._console.print(f"{self._name}  trial {number}/{self._trials}  stopped after epoch {self._at.get(number, 0)}")
+            self._say(number, f"stopped after epoch {self._at.get(number, 0)}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print a failure."""
-        self._console.print(f"{self._name}  trial {trial.config['number']}/{self._trials}  failed: {trial.error_file}")
+        self._say(trial.config["number"], f"failed, see {trial.error_file}")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """End the bar."""
         self._progress.stop()
+
+    def _say(self, number: int, text: str) -> None:
+        self._console.print(f"{self._name}  trial {number}/{self._trials}  {text}")
 
 
 def _short(value: object) -> str:

@@ -1,8 +1,8 @@
 """The run record: all that a sweep found, on disk.
 
-    runs/<experiment>/record.json           every trial's settings and history; which was best
-    runs/<experiment>/weights.safetensors   the best trial's weights, at its best epoch
-    runs/<experiment>/*.png, history.csv    pictures, and the best trial's history for `dvc plots`
+runs/<experiment>/record.json           every trial's settings and history; which was best
+runs/<experiment>/weights.safetensors   the best trial's weights, at its best epoch
+runs/<experiment>/*.png, history.csv    pictures, and the best trial's history for `dvc plots`
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class EpochRecord(_Contract):
 class TrialRecord(_Contract):
     """One trial, from its first epoch to its end.
 
-    `stopped` is ASHA's early stop, `diverged` a loss that became infinite, `failed` anything else, with its reason.
+    `stopped` is ASHA's early stop, `diverged` a loss that became infinite, `failed` anything else, with its reason;
+    `node` is the Ray node that it ran on last.
     """
 
     number: int
@@ -49,6 +50,7 @@ class TrialRecord(_Contract):
     status: Status
     reason: str = ""
     started: int
+    node: str = ""
     history: tuple[EpochRecord, ...]
 
     @property

@@ -1,6 +1,6 @@
 """register: project every experiment's outputs into MLflow. Run it as often as you like: only what is missing is made.
 
-    python -m pipelines.register
+python -m pipelines.register
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def git_commit(project: Project) -> str:
 
 
 def dvc_stage(project: Project, name: str) -> str:
-    """Return a digest of what dvc.lock holds of the experiment's stages: commands, dependencies, parameters, outputs."""
+    """Return a digest of what dvc.lock holds of the experiment's stages: commands, dependencies, outputs."""
     path = project.root / "dvc.lock"
     stages = YAML(typ="safe").load(path.read_text())["stages"] if path.is_file() else {}
     mine = {stage: entry for stage, entry in stages.items() if stage.endswith(f"@{name}")}

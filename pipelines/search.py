@@ -1,4 +1,4 @@
-"""Search spaces: distributions written in params.yaml beside fixed values, as `learning_rate: {log_uniform: [a, b]}`."""
+"""Search spaces: distributions beside fixed values in params.yaml, as `learning_rate: {log_uniform: [a, b]}`."""
 
 from __future__ import annotations
 

@@ -132,7 +132,9 @@ def parse_params(raw: object) -> Params:
     for section in ("datasets", "experiments"):
         for name in raw.get(section) or {} if isinstance(raw.get(section), dict | None) else {}:
             if not NAME.fullmatch(str(name)):
-                mistakes.append(f"{section}.{name}: must be lower-case letters, digits, - and _, and start with no sign")
+                mistakes.append(
+                    f"{section}.{name}: must be lower-case letters, digits, - and _, and start with no sign"
+                )
     experiments = raw.get("experiments")
     for name, experiment in experiments.items() if isinstance(experiments, dict) else ():
         if isinstance(experiment, dict):
@@ -166,7 +168,8 @@ def _model_mistakes(path: str, experiment: dict[str, Any], datasets: object) -> 
     given = [budget for budget in ("quick", "paper") if budget in experiment]
     if isinstance(settings, PCASettings):
         if space or given:
-            yield f"{path}.{next(iter(space), '') or given[0]}: has no use here, pca is fitted in closed form in one trial"
+            key = next(iter(space), None) or given[0]
+            yield f"{path}.{key}: has no use here, pca is fitted in closed form in one trial"
     elif len(given) < 2:
         missing = {"quick", "paper"} - set(given)
         yield f"{path}: {' and '.join(sorted(missing))} must be given, as {{epochs: 8, trials: 3}}"

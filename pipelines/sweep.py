@@ -1,6 +1,6 @@
 """sweep: search an experiment's space with Ray Tune, and record every trial.
 
-    python -m pipelines.sweep EXPERIMENT
+python -m pipelines.sweep EXPERIMENT
 """
 
 from __future__ import annotations
@@ -122,6 +122,9 @@ def run_trials(plan: SweepPlan) -> None:
             ),
         )
         tuner.fit()
+    unfinished = [journal.folder.name for journal in journals(plan.folder) if journal.read().status == "running"]
+    if unfinished or len(journals(plan.folder)) < budget.trials:
+        raise StageError(f"{plan.name}: cut off with {', '.join(unfinished) or 'trials'} to go; run it again to go on")
 
 
 def replay(folder: Path, scheduler: Any, objective: str) -> None:
@@ -143,15 +146,16 @@ def record_of(plan: SweepPlan) -> RunRecord:
         StageError: no trial came to a result.
     """
     trials = tuple(journal.read() for journal in journals(plan.folder))
-    scored = {trial.number: best for trial in trials if (best := trial.best(plan.objective))}
+    scored = [(trial, epoch) for trial in trials if (epoch := trial.best(plan.objective))]
     if not scored:
         reasons = "; ".join(f"trial {t.number} {t.status}: {t.reason}" for t in trials)
-        raise StageError(f"experiments.{plan.name}: no trial came to a result ({reasons}); delete {plan.folder} to retry")
-    number = min(scored, key=lambda n: scored[n].metrics[plan.objective])
-    best = next(trial for trial in trials if trial.number == number)
+        raise StageError(
+            f"experiments.{plan.name}: no trial came to a result ({reasons}); delete {plan.folder} to retry"
+        )
+    best, epoch = min(scored, key=lambda pair: pair[1].metrics[plan.objective])
     model = plan.experiment.model_settings(best.parameters)
     built = model.build(plan.dataset.schema.item)
-    weights = Journal.of(plan.folder, number).best
+    weights = Journal.of(plan.folder, best.number).best
     return RunRecord(
         experiment=plan.name,
         dataset=plan.experiment.dataset,
@@ -164,8 +168,8 @@ def record_of(plan: SweepPlan) -> RunRecord:
         settings=plan.experiment.model_dump(mode="json"),
         space={path: distribution.text for path, distribution in plan.experiment.space.items()},
         trials=trials,
-        best_trial=number,
-        best_epoch=scored[number].epoch,
+        best_trial=best.number,
+        best_epoch=epoch.epoch,
         model=model,
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         parameters=sum(tensor.numel() for tensor in built.state_dict().values()),

@@ -53,11 +53,14 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write({"number": number, "parameters": parameters, "status": "running", "started": _now()})
 
-    def close(self, status: Status, reason: str = "") -> None:
+    def note(self, **facts: str) -> None:
+        """Add to what is known of the trial: its `node`, the `reason` of a failure."""
+        self._write(self._entry() | facts)
+
+    def close(self, status: Status) -> None:
         """Note how the trial ended; the first word stands."""
-        entry = self._entry()
-        if entry["status"] == "running":
-            self._write(entry | {"status": status, "reason": reason})
+        if self._entry()["status"] == "running":
+            self.note(status=status)
 
     def read(self) -> TrialRecord:
         """Return the trial as far as it is known."""
@@ -100,20 +103,23 @@ def run_trial(
         train: raw training items in the node's shared memory.
         validation: raw validation items likewise.
     """
+    import ray
     from ray import tune
 
     journal = Journal.of(Path(sweep), config["number"])
+    journal.note(node=ray.get_runtime_context().get_node_id())
     settings = ExperimentSettings.model_validate(experiment).model_settings(config["parameters"])
     model = settings.build(ItemSpec.model_validate(item), seed=run["seed"])
     resume = State.load(journal.state) if journal.state.exists() else None
     record = journal.read()
     history = list(record.history)
 
-    def report(done: EpochRecord) -> None:
-        tune.report({"epoch": done.epoch, "started": record.started, "ended": done.timestamp, **done.metrics})
+    def report(done: EpochRecord, again: bool = False) -> None:
+        times = {"started": record.started, "ended": done.timestamp, "again": again}
+        tune.report({"epoch": done.epoch, **times, **done.metrics})
 
     for past in history:
-        report(past)
+        report(past, again=True)
     lowest = min((past.metrics[objective] for past in history), default=float("inf"))
 
     try:
@@ -124,10 +130,16 @@ def run_trial(
                 State(epoch.state.part("model"), {"epoch": epoch.number}).save(journal.best)
             rest = epoch.state.rest | {"history": [past.model_dump() for past in history]}
             State(epoch.state.tensors, rest).save(journal.state)
+            if epoch.number == run["epochs"]:
+                journal.close("finished")  # before the scheduler hears of it, which could only call it stopped
             report(history[-1])
     except Diverged as error:
-        journal.close("diverged", str(error))
+        journal.note(reason=str(error))
+        journal.close("diverged")
         return
+    except Exception as error:
+        journal.note(reason=f"{type(error).__name__}: {error}")
+        raise
     journal.close("finished")
 
 

@@ -9,12 +9,14 @@ What lies in the folder is told by `serving.manifest`, whose names are also give
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from serving.manifest import (
     MANIFEST,
@@ -50,7 +52,7 @@ __all__ = [
 
 BATCH_SIZE = 512  # items a run of a graph; float codes are the same to the bit where batches are cut alike
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Side = Literal["encoder", "decoder"]
 
 
 class Bundle:
@@ -98,22 +100,19 @@ class Bundle:
     @property
     def feature_dimensions(self) -> int:
         """Numbers that `embed` gives for an item."""
-        if not self.discrete:
-            return int(np.prod(self.manifest.code.shape))
-        sizes = _output(self.manifest.encoder, "embedding").shape[1:]
-        return int(np.prod([size for size in sizes if size is not None]))
+        shape = _tensor(self.manifest, "encoder", "embedding" if self.discrete else "codes").shape
+        return math.prod(size for size in shape[1:] if size is not None)
 
-    def encode(self, items: Array, batch_size: int = BATCH_SIZE) -> Array:
+    def encode(self, items: NDArray[Any], batch_size: int = BATCH_SIZE) -> NDArray[Any]:
         """Encode raw items (n, *item shape) to codes (n, *code shape).
 
         Raises:
             BundleError: the items' dtype or shape is not what the bundle takes.
         """
         self._check_items(items)
-        code = self.manifest.code
-        return self._run(self._encoder, "codes", items, batch_size, code.shape, code.dtype)
+        return _run(self._encoder, "codes", items, batch_size, _tensor(self.manifest, "encoder", "codes"))
 
-    def embed(self, items: Array, batch_size: int = BATCH_SIZE) -> Array:
+    def embed(self, items: NDArray[Any], batch_size: int = BATCH_SIZE) -> NDArray[Any]:
         """Encode raw items (n, *item shape) to float32 features (n, feature_dimensions).
 
         Real codes are their own features; for discrete codes they are the codebook vectors, one after another.
@@ -122,21 +121,17 @@ class Bundle:
             BundleError: the items' dtype or shape is not what the bundle takes.
         """
         self._check_items(items)
-        output = _output(self.manifest.encoder, "embedding" if self.discrete else "codes")
-        features = self._run(self._encoder, output.name, items, batch_size, (self.feature_dimensions,), "float32")
-        return features
+        output = _tensor(self.manifest, "encoder", "embedding" if self.discrete else "codes")
+        return _run(self._encoder, output.name, items, batch_size, output).reshape(len(items), self.feature_dimensions)
 
-    def decode(self, codes: Array, batch_size: int = BATCH_SIZE) -> Array:
+    def decode(self, codes: NDArray[Any], batch_size: int = BATCH_SIZE) -> NDArray[Any]:
         """Decode codes (n, *code shape) to items (n, *item shape), float32; images 0 to 1, unclipped.
 
         Raises:
             BundleError: the bundle has no decoder, or the codes' dtype, shape or values are not its own.
         """
-        self._check_codes(codes)
-        if self.manifest.decoder is None:
-            raise BundleError(f"the bundle {self.name} has no decoder: its codes cannot be decoded")
-        shape = _output(self.manifest.decoder, "items").shape[1:]
-        return self._run(self._decoder, "items", codes, batch_size, shape, "float32")
+        output = _tensor(self.manifest, "decoder", "items")
+        return _run(self._decoder, "items", self._checked_codes(codes), batch_size, output)
 
     @cached_property
     def _encoder(self) -> onnxruntime.InferenceSession:
@@ -144,5 +139,82 @@ class Bundle:
 
     @cached_property
     def _decoder(self) -> onnxruntime.InferenceSession:
-        assert self.manifest.decoder is not None  # noqa: S101 - decode has said so
-        return open_session(self.folder / self.manifest.decoder.file, self.manifest.decoder, self.threads)
+        graph = _graph(self.manifest, "decoder")
+        return open_session(self.folder / graph.file, graph, self.threads)
+
+    def _check_items(self, items: NDArray[Any]) -> None:
+        item = self.manifest.item
+        if items.ndim == 0 or not item.fits(items.shape[1:]):
+            raise BundleError(f"items have shape {items.shape[1:]}, the bundle {self.name} takes {item.shape}")
+        if items.dtype != item.dtype:
+            raise BundleError(f"items are {items.dtype}, the bundle {self.name} takes {item.dtype}")
+
+    def _checked_codes(self, codes: NDArray[Any]) -> NDArray[Any]:
+        code = self.manifest.code
+        if codes.ndim == 0 or codes.shape[1:] != code.shape:
+            raise BundleError(f"codes have shape {codes.shape[1:]}, the bundle {self.name} takes {code.shape}")
+        if code.levels is None:
+            if codes.dtype != code.dtype:
+                raise BundleError(f"codes are {codes.dtype}, the bundle {self.name} takes {code.dtype}")
+            return codes
+        if codes.dtype.kind not in "ui":
+            raise BundleError(f"codes are {codes.dtype}, the bundle {self.name} takes integers ({code.dtype})")
+        for extreme in (codes.min(initial=0), codes.max(initial=0)):
+            if not 0 <= extreme < code.levels:
+                raise BundleError(f"a code is {extreme}, the bundle {self.name} takes 0 to {code.levels - 1}")
+        return codes.astype(code.dtype, copy=False)
+
+
+def _run(
+    session: onnxruntime.InferenceSession, output: str, values: NDArray[Any], batch_size: int, face: TensorSpec
+) -> NDArray[Any]:
+    """Run a graph over batches cut in order; (n, ...) in, (n, ...) out."""
+    if batch_size < 1:
+        raise BundleError(f"batch_size is {batch_size}, at least 1 is needed")
+    (argument,) = session.get_inputs()
+    result = np.empty((len(values), *(size or 0 for size in face.shape[1:])), face.dtype)
+    for start in range(0, len(values), batch_size):
+        batch = np.ascontiguousarray(values[start : start + batch_size])
+        try:
+            (part,) = session.run([output], {argument.name: batch})
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own
+            raise BundleError(f"{output} of a batch of {len(batch)} failed: {' '.join(str(error).split())}") from error
+        if start == 0:
+            if len(batch) == len(values):
+                return np.asarray(part)
+            result = np.empty((len(values), *part.shape[1:]), part.dtype)
+        result[start : start + len(batch)] = part
+    return result
+
+
+def _graph(manifest: Manifest, side: Side) -> Graph:
+    graph = manifest.encoder if side == "encoder" else manifest.decoder
+    if graph is None:
+        raise BundleError(f"the bundle {manifest.name} has no decoder: its codes cannot be decoded")
+    return graph
+
+
+def _tensor(manifest: Manifest, side: Side, name: str) -> TensorSpec:
+    """Find an input or output of a graph by its name."""
+    graph = _graph(manifest, side)
+    tensors = {spec.name: spec for spec in (*graph.inputs, *graph.outputs)}
+    if name not in tensors:
+        raise BundleError(f"the {side} of the bundle {manifest.name} has no {name}, only {sorted(tensors)}")
+    return tensors[name]
+
+
+def _check_contracts(path: Path, manifest: Manifest) -> None:
+    """Check that the graphs' faces in the manifest are those of its items and codes."""
+    item, code = manifest.item, manifest.code
+    expected: list[tuple[Side, str, str, tuple[int | None, ...]]] = [
+        ("encoder", "items", item.dtype, item.shape),
+        ("encoder", "codes", code.dtype, code.shape),
+    ]
+    if manifest.decoder is not None:
+        expected += [("decoder", "codes", code.dtype, code.shape), ("decoder", "items", "float32", item.shape)]
+    for side, name, dtype, shape in expected:
+        found = _tensor(manifest, side, name)
+        if found.dtype != dtype or found.shape[1:] != shape:
+            raise BundleError(
+                f"{path}: {name} of the {side} is {found.dtype} {found.shape[1:]}, the contract says {dtype} {shape}"
+            )

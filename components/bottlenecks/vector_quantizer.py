@@ -47,7 +47,8 @@ class VectorQuantizerSettings(Settings):
         """
         quantizer = VectorQuantizer(self, self.positions or positions)
         if quantizer.code.bits_per_item > item.bits:
-            allowed = f"must make a code of at most {item.bits} bits, one raw item's; it makes {quantizer.code.bits_per_item:g}"
+            made, most = quantizer.code.bits_per_item, item.bits
+            allowed = f"must make a code of at most {most} bits, one raw item's; it makes {made:g}"
             raise SettingError("entries", self.entries, allowed)
         return quantizer
 
@@ -56,7 +57,8 @@ class VectorQuantizer(Bottleneck):
     """Nearest-entry quantizer with an EMA codebook, which no optimizer touches.
 
     Buffers: `codebook` (entries, size); `counts` (entries,) and `sums` (entries, size) are the moving averages of how
-    many latents an entry drew per batch, and of their sum.
+    many latents an entry drew, and of their sum, both as shares of a batch: the many items that start the codebook
+    must not outweigh the batches that follow.
     """
 
     codebook: Tensor
@@ -70,8 +72,8 @@ class VectorQuantizer(Bottleneck):
         self.code = CodeSpec(shape=(positions,), levels=settings.entries)
         entries = torch.randn(settings.entries, settings.size)
         self.register_buffer("codebook", entries)
-        self.register_buffer("counts", torch.ones(settings.entries))
-        self.register_buffer("sums", entries.clone())
+        self.register_buffer("counts", torch.full((settings.entries,), 1 / settings.entries))
+        self.register_buffer("sums", entries / settings.entries)
 
     @torch.no_grad()
     def initialize(self, latents: Tensor) -> None:
@@ -79,7 +81,7 @@ class VectorQuantizer(Bottleneck):
         vectors = latents.detach().float().reshape(-1, self.settings.size)
         centres, drawn = k_means(vectors, self.settings.entries)
         self.codebook.copy_(centres)
-        self.counts.copy_(drawn.clamp(min=1.0))
+        self.counts.copy_(drawn.clamp(min=1.0) / len(vectors))
         self.sums.copy_(centres * self.counts[:, None])
 
     def forward(self, latents: Tensor) -> Squeezed:
@@ -122,17 +124,17 @@ class VectorQuantizer(Bottleneck):
         entries, keep = self.settings.entries, self.settings.decay
         drawn = torch.bincount(indices, minlength=entries).to(vectors.dtype)
         total = torch.zeros_like(self.sums).index_add_(0, indices, vectors)
-        self.counts.lerp_(drawn, 1 - keep)
-        self.sums.lerp_(total, 1 - keep)
+        self.counts.lerp_(drawn / len(vectors), 1 - keep)
+        self.sums.lerp_(total / len(vectors), 1 - keep)
 
-        even = len(vectors) / entries
+        even = 1 / entries
         dead = (self.counts < self.settings.revive_below * even).nonzero().flatten()
         if len(dead):
             # The sums move too, else the next update would pull the entry back to where it died.
             picked = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
             self.counts[dead] = even
             self.sums[dead] = picked * even
-        self.codebook.copy_(self.sums / self.counts.clamp(min=1e-5)[:, None])
+        self.codebook.copy_(self.sums / self.counts.clamp(min=1e-20)[:, None])
 
 
 def k_means(vectors: Tensor, centres: int, iterations: int = 10) -> tuple[Tensor, Tensor]:

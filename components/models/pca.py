@@ -78,7 +78,7 @@ class PCA(Model):
         shift = self.scaling(items[:1]).flatten(1)
         total = torch.zeros(values, dtype=torch.float64)
         products = torch.zeros(values, values, dtype=torch.float64)
-        for chunk in items.split(CHUNK):
+        for chunk in torch.split(items, CHUNK):
             x = self.scaling(chunk).flatten(1) - shift
             total += x.sum(0, dtype=torch.float64)
             products += x.T @ x
@@ -98,8 +98,9 @@ class PCA(Model):
 
     def encode(self, items: Tensor) -> Tensor:
         """Return the items' coordinates (batch, size) along the components."""
-        return (self.scaling(items).flatten(1) - self.mean) @ self.components.T
+        scaled: Tensor = self.scaling(items)
+        return (scaled.flatten(1) - self.mean) @ self.components.T
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the point of the components' plane, as items."""
-        return (codes @ self.components + self.mean).unflatten(1, self.item.shape)
+        return torch.unflatten(codes @ self.components + self.mean, 1, self.item.shape)

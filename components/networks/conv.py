@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -124,4 +125,4 @@ class Grid(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Lay the vectors out row by row."""
-        return vectors.transpose(1, 2).unflatten(2, self.grid)
+        return torch.unflatten(vectors.transpose(1, 2), 2, self.grid)

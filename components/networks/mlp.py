@@ -50,5 +50,3 @@ class MLPSettings(Settings):
             nn.init.zeros_(linear.bias)
             layers += [linear, ACTIVATIONS[self.activation]()]
         return layers[:-1]
-
-

@@ -10,7 +10,7 @@ from ray.tune import Callback
 
 from pipelines.record import EpochRecord
 from pipelines.tracking.runs import SweepRuns
-from pipelines.tracking.store import Unreachable, answered
+from pipelines.tracking.store import UnreachableError, answered
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -25,7 +25,9 @@ class LiveTracking(Callback):
         self._trials: dict[int, tuple[Run, set[int]]] = {}
         self._broken = False
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         """Log an epoch, unless the run has it already."""
         self._try(lambda: self._log(trial.config["number"], trial.config["parameters"], result))
 
@@ -48,6 +50,6 @@ class LiveTracking(Callback):
         try:
             with answered(self._runs.store):
                 action()
-        except Unreachable as error:
+        except UnreachableError as error:
             self._broken = True
             sys.stderr.write(f"warning: not logging live. {error}\n")

@@ -86,6 +86,8 @@ def signature(manifest: Manifest) -> Any:
     from mlflow.types import TensorSpec as Tensor
 
     def schema(tensors: tuple[TensorSpec, ...]) -> Any:
-        return Schema([Tensor(np.dtype(t.dtype), tuple(-1 if s is None else s for s in t.shape), t.name) for t in tensors])
+        return Schema(
+            [Tensor(np.dtype(t.dtype), tuple(-1 if s is None else s for s in t.shape), t.name) for t in tensors]
+        )
 
     return ModelSignature(inputs=schema(manifest.encoder.inputs), outputs=schema(manifest.encoder.outputs))

@@ -11,7 +11,7 @@ from components.data import DatasetSchema
 from pipelines.record import RunRecord, digest_of
 from pipelines.tracking.models import MODEL_TAG, crown, find_version, log_model, register_version
 from pipelines.tracking.runs import SweepRuns, short_names
-from pipelines.tracking.store import CONTENT, TAG, Store, metric
+from pipelines.tracking.store import CONTENT, Store, metric
 from serving.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ class Projection:
         return written
 
     def _complete_parent(self, store: Store, parent: Run, model_id: str) -> None:
-        from mlflow.entities import Param, RunTag
+        import numpy as np
+        from mlflow.entities import LoggedModelOutput, Param, RunTag
+        from PIL import Image
 
         client, run_id, record = store.client, parent.info.run_id, self.record
         ended = max(trial.ended for trial in record.trials)
@@ -94,8 +96,11 @@ class Projection:
         params = [Param(name, value) for name, value in {**best, "trials": str(len(record.trials))}.items()]
         client.log_inputs(run_id, [self._dataset_input()])
         client.log_batch(run_id, metrics=metrics, params=params, tags=[RunTag(k, v) for k, v in self.tags.items()])
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
         for picture in self.pictures:
             client.log_artifact(run_id, str(picture), "pictures")
+            pixels = np.asarray(Image.open(picture).convert("RGB"))
+            client.log_image(run_id, pixels, key=picture.stem, step=0, timestamp=ended, synchronous=True)
         client.set_tag(run_id, "mlflow.note.content", self._note())
         client.set_terminated(run_id, "FINISHED", ended)
         client.set_tag(run_id, CONTENT, self.content)  # last: a run without it is made whole next time

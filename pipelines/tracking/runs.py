@@ -36,7 +36,9 @@ class SweepRuns:
     objective: str
 
     @classmethod
-    def of(cls, store: Store, experiment: str, settings: dict[str, Any], key: str, budget: str, objective: str) -> SweepRuns:
+    def of(
+        cls, store: Store, experiment: str, settings: dict[str, Any], key: str, budget: str, objective: str
+    ) -> SweepRuns:
         """Return the runs of a sweep of `settings`, an experiment as params.yaml has it."""
         model = settings["model"]
         parts = {part: model[part]["kind"] for part in ("network", "bottleneck") if part in model}

@@ -28,7 +28,7 @@ ENVIRONMENT = {
 }
 
 
-class Unreachable(StageError):
+class UnreachableError(StageError):
     """MLflow does not answer, or refuses."""
 
 
@@ -66,7 +66,9 @@ class Store:
         """Return the id of the MLflow experiment of this name, making it where it is not there."""
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            return self.client.create_experiment(name, artifact_location=self.artifacts and f"{self.artifacts}/{name}")
+            place = self.artifacts and f"{self.artifacts}/{name}"
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self.client.create_experiment(name, place, kind))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
@@ -82,7 +84,7 @@ def answered(store: Store) -> Iterator[None]:
     """Turn what MLflow and its drivers raise into one line that says what to do.
 
     Raises:
-        Unreachable: the store does not answer, or refuses.
+        UnreachableError: the store does not answer, or refuses.
     """
     import requests
     from mlflow.exceptions import MlflowException
@@ -92,7 +94,9 @@ def answered(store: Store) -> Iterator[None]:
         yield
     except (MlflowException, requests.RequestException, SQLAlchemyError, OSError) as error:
         reason = " ".join(str(error).split())[:400]
-        raise Unreachable(f"MLflow at {store.uri}: {reason}. Nothing is lost: mend it and run `dvc repro` again") from error
+        raise UnreachableError(
+            f"MLflow at {store.uri}: {reason}. Nothing is lost: mend it and run `dvc repro` again"
+        ) from error
 
 
 def metric(key: str, value: float, timestamp: int, step: int, **ties: Any) -> Any:

@@ -1,0 +1,36 @@
+# make repro: everything, from raw data to a registered encoder.  make test: the tests.  Both make .venv first.
+PYTHON ?= python3.11
+PORT ?= 5000
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+.PHONY: install repro test lint ui clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+repro: $(INSTALLED)
+	dvc repro
+	@python -m pipelines.whereabouts
+
+test: $(INSTALLED)
+	python -m pytest
+
+lint: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-cache
+
+ui: $(INSTALLED)
+	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port $(PORT)
+
+clean:
+	rm -rf .venv .hourglass .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,143 @@
+"""The command line: `hourglass encode`, `decode` and `models`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from serving.bundle import BATCH_SIZE, Bundle, BundleError
+from serving.decoding import decode_from_shards
+from serving.encoding import encode_to_shards
+from serving.inputs import InputError, open_input
+from serving.registry import RegistryError, registered_models
+from serving.shards import ShardsError, read_codes_manifest
+
+EXPECTED_ERRORS = (BundleError, InputError, RegistryError, ShardsError, OSError)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class OnError(StrEnum):
+    """What to do at an item that cannot be read."""
+
+    stop = "stop"
+    skip = "skip"
+
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A bundle's folder, or models:/name@alias.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Items a run of the model.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the model; by default one a CPU.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        typer.echo(f"hourglass {version('hourglass')}")
+    except PackageNotFoundError:
+        typer.echo("hourglass, not installed: run from its sources")
+    raise typer.Exit
+
+
+@app.callback()
+def _hourglass(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Encode items with a trained autoencoder, and decode them again."""
+
+
+@app.command()
+def encode(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A folder of images, an .npy or a .parquet file.")],
+    model: Model,
+    out: Out,
+    on_error: Annotated[OnError, typer.Option(help="At a broken item: stop, or skip it and list it.")] = OnError.stop,
+    batch_size: BatchSize = BATCH_SIZE,
+    threads: Threads = None,
+    resize: Annotated[bool, typer.Option("--resize", help="Bring images of another size to the model's.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another job's codes in the folder.")] = False,
+    column: Annotated[str | None, typer.Option(help="The Parquet file's column of images.")] = None,
+) -> None:
+    """Encode a folder, an array or a table into Parquet shards of codes. A job that was killed goes on where it was."""
+    bundle = Bundle.load(model, threads)
+    items = open_input(source, bundle.manifest.item, resize=resize, column=column)
+    with _progress("encoding", items.total) as advance:
+        manifest = encode_to_shards(
+            items, bundle, out, on_error=on_error.value, batch_size=batch_size, overwrite=overwrite, progress=advance
+        )
+    skipped = f", {len(manifest.skipped)} skipped (listed in manifest.json)" if manifest.skipped else ""
+    typer.echo(f"{manifest.items} items in {out}, {manifest.code.bits_per_item:g} bits each{skipped}")
+
+
+@app.command()
+def decode(
+    codes: Annotated[Path, typer.Argument(metavar="CODES_DIR", help="A folder that encode has written.")],
+    model: Model,
+    out: Out,
+    batch_size: BatchSize = BATCH_SIZE,
+    threads: Threads = None,
+) -> None:
+    """Decode a folder of codes into pictures, or one array."""
+    bundle = Bundle.load(model, threads)
+    with _progress("decoding", read_codes_manifest(codes).items) as advance:
+        count = decode_from_shards(codes, bundle, out, batch_size=batch_size, progress=advance)
+    typer.echo(f"{count} items in {out}")
+
+
+@app.command()
+def models() -> None:
+    """List the registered models, which encode and decode take as models:/name@alias or models:/name/version."""
+    table = Table("model", "version", "aliases", "squared error", "bits per item", "made")
+    for model in registered_models():
+        table.add_row(
+            model.name,
+            str(model.version),
+            ", ".join(model.aliases),
+            model.tags.get("squared_error", ""),
+            model.tags.get("bits_per_item", ""),
+            f"{model.created.astimezone():%Y-%m-%d %H:%M}",
+        )
+    Console().print(table)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal, on stderr, so that stdout stays the command's own."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda entries: bar.advance(task, entries)
+
+
+def main() -> None:
+    """Run the command line. What can be expected to go wrong is one line on stderr and exit code 1."""
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is refused, by its name
+    try:
+        app()
+    except EXPECTED_ERRORS as error:
+        typer.echo(f"hourglass: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The encode job: an input in, shards of codes out. It stops at the first broken item, or lists it and goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.batches import InputError, Source, batches
+from serving.bundle import BATCH_SIZE, Bundle
+from serving.shards import Bundled, CodesManifest, Job, SkippedItem
+from serving.writing import SHARD_SIZE, ShardWriter
+
+OnError = Literal["stop", "skip"]
+
+
+def encode_to_shards(
+    source: Source,
+    bundle: Bundle,
+    out: str | Path,
+    *,
+    on_error: OnError = "stop",
+    batch_size: int = BATCH_SIZE,
+    shard_size: int = SHARD_SIZE,
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda entries: None,
+) -> CodesManifest:
+    """Encode an input into a folder of shards; a job that was stopped goes on where it was.
+
+    Batches are cut in the input's order, so that codes are those of `bundle.encode` of all whole items to the bit.
+
+    Args:
+        source: from `open_input`.
+        bundle: encodes.
+        out: the folder of shards.
+        on_error: at a broken item `stop`, or `skip` it and list it in the manifest.
+        batch_size: items a run of the encoder.
+        shard_size: items a shard, rounded up to whole batches.
+        overwrite: replace what another job left in `out`.
+        progress: called with the number of entries done since the last call.
+
+    Returns:
+        The manifest, as written; that of the earlier run where the job is already finished.
+
+    Raises:
+        InputError: an item is broken and `on_error` is `stop`, or every item is.
+        ShardsError: `out` holds another job's codes and `overwrite` is not set.
+    """
+    if batch_size < 1 or shard_size < 1:
+        raise InputError(f"batch_size is {batch_size} and shard_size {shard_size}, at least 1 is needed")
+    whole_batches = -(-shard_size // batch_size) * batch_size
+    job = Job(
+        bundle=Bundled(name=bundle.name, digest=bundle.manifest.digest),
+        fingerprint=source.fingerprint,
+        batch_size=batch_size,
+        shard_size=whole_batches,
+    )
+    writer = ShardWriter(Path(out), job, bundle.manifest.code, overwrite=overwrite)
+    if on_error == "stop":
+        _stop_at(writer.skipped)
+    if writer.manifest is not None:
+        progress(source.total)
+        return writer.manifest
+    progress(writer.stop)
+    return _encode(source, bundle, writer, on_error, progress)
+
+
+@dataclass
+class _Shard:
+    """A shard in the making."""
+
+    ids: list[str] = field(default_factory=list)
+    codes: list[NDArray[Any]] = field(default_factory=list)
+    skipped: list[SkippedItem] = field(default_factory=list)
+    stop: int = 0
+
+
+def _encode(
+    source: Source, bundle: Bundle, writer: ShardWriter, on_error: OnError, progress: Callable[[int], None]
+) -> CodesManifest:
+    began = time.perf_counter()
+    encoded = 0
+    shard = _Shard()
+    with ThreadPoolExecutor(1, "write") as background:
+        writing: Future[None] | None = None
+        for shard in _encoded_shards(source, bundle, writer.job, writer.stop, on_error, progress):
+            if writing is not None:
+                writing.result()  # one shard is written while the next is encoded, and no more are held
+            if shard.ids:
+                codes = np.concatenate(shard.codes)
+                writing = background.submit(writer.add, shard.ids, codes, shard.stop, shard.skipped)
+                encoded += len(shard.ids)
+        if writing is not None:
+            writing.result()
+    if not writer.finished:
+        first = shard.skipped[0]
+        raise InputError(f"{source.path}: none of its {source.total} items can be encoded; {first.id}: {first.reason}")
+    return writer.finish(source.path, [] if shard.ids else shard.skipped, time.perf_counter() - began, encoded)
+
+
+def _encoded_shards(
+    source: Source, bundle: Bundle, job: Job, start: int, on_error: OnError, progress: Callable[[int], None]
+) -> Iterator[_Shard]:
+    """Encode batch after batch, and give shards as they fill; the last may have fewer items, or only skipped ones."""
+    shard = _Shard(stop=start)
+    for batch in batches(source, job.batch_size, start):
+        skipped = [SkippedItem(id=item.id, reason=item.reason) for item in batch.skipped]
+        if on_error == "stop":
+            _stop_at(skipped)
+        shard.ids += batch.ids
+        shard.codes.append(bundle.encode(batch.items, job.batch_size))
+        shard.skipped += skipped
+        progress(batch.stop - shard.stop)
+        shard.stop = batch.stop
+        if len(shard.ids) == job.shard_size:
+            yield shard
+            shard = _Shard(stop=batch.stop)
+    if shard.ids or shard.skipped:
+        yield shard
+
+
+def _stop_at(skipped: Sequence[SkippedItem]) -> None:
+    if skipped:
+        raise InputError(f"{skipped[0].id}: {skipped[0].reason} (to go on without such items: --on-error skip)")

@@ -1,0 +1,144 @@
+"""The bundle's contract on disk: two ONNX graphs and a manifest, checked whole before anything runs.
+
+bundles/<experiment>/encoder.onnx   raw items in, codes out
+bundles/<experiment>/decoder.onnx   codes in, items out (absent where a model cannot decode)
+bundles/<experiment>/bundle.json    this manifest
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MANIFEST = "bundle.json"
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be used: says which file, what is wrong and what was expected."""
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorSpec(_Contract):
+    """A graph's input or output. `null` in `shape` is an axis of any length; the first is the batch."""
+
+    name: str
+    dtype: Literal["uint8", "uint16", "int32", "int64", "float32"]
+    shape: tuple[int | None, ...]
+
+
+class Graph(_Contract):
+    """One ONNX file: its content and its face."""
+
+    file: str
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class ItemContract(_Contract):
+    """What the encoder takes: raw items, with nothing done to them."""
+
+    kind: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Return whether an item may have this shape; null in the contract's allows any length."""
+        return len(shape) == len(self.shape) and all(
+            allowed in (None, size) for size, allowed in zip(shape, self.shape, strict=True)
+        )
+
+
+class CodeContract(_Contract):
+    """What the encoder gives. `levels` is the number of values a discrete code can take, null for real codes."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    levels: int | None
+    bits_per_item: float
+
+
+class BatchCheck(_Contract):
+    """ONNX against torch on real items, for one batch size."""
+
+    batch: int
+    items: int
+    encoder_difference: float = Field(description="largest |onnx - torch| of a real code, or of the embedding of a discrete one")
+    codes_different: int = Field(description="discrete codes that differ")
+    codes_different_beyond_ties: int = Field(description="those whose two nearest choices were not a numeric tie")
+    decoder_difference: float = Field(description="largest |onnx - torch| of a rebuilt value; both are relative to the largest value")
+
+
+class Certificate(_Contract):
+    """Proof that the ONNX graphs compute what the trained model computes."""
+
+    passed: bool
+    failures: tuple[str, ...]
+    batches: tuple[BatchCheck, ...]
+    tolerance: float = Field(description="bound on encoder and decoder differences, relative to the largest value")
+    tie_bound: float = Field(description="relative gap between the two nearest choices under which they are a tie")
+    random_operators: tuple[str, ...]
+
+
+class Manifest(_Contract):
+    """bundle.json, version 1."""
+
+    format: Literal["hourglass/bundle"] = "hourglass/bundle"
+    version: Literal[1] = 1
+    name: str
+    item: ItemContract
+    code: CodeContract
+    encoder: Graph
+    decoder: Graph | None
+    certificate: Certificate
+    versions: dict[str, str] = Field(description="of the libraries that made the graphs")
+    data_digest: str
+    settings_digest: str
+    weights_digest: str
+    digest: str = Field(description="sha256 of this manifest without `digest`, hence of the whole bundle")
+
+    def computed_digest(self) -> str:
+        """Return the sha256 of everything but `digest`, as canonical JSON."""
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a bundle's manifest and the digests of its files.
+
+    Raises:
+        BundleError: the folder has no manifest, it does not meet the contract, or a file's content is not what the
+            manifest says.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder}: no {MANIFEST} there, so it is not a bundle")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BundleError(f"{path}: {where}: {first['msg']}") from error
+    if manifest.digest != manifest.computed_digest():
+        raise BundleError(f"{path}: digest is {manifest.digest}, of its content {manifest.computed_digest()}")
+    for graph in (manifest.encoder, manifest.decoder):
+        if graph is None:
+            continue
+        if Path(graph.file).name != graph.file or not (folder / graph.file).is_file():
+            raise BundleError(f"{folder / graph.file}: the manifest names this file, and it is not there")
+        if (found := sha256_of(folder / graph.file)) != graph.sha256:
+            raise BundleError(f"{folder / graph.file}: sha256 is {found}, the manifest says {graph.sha256}")
+    return manifest

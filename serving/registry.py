@@ -1,0 +1,160 @@
+"""The model registry: the one place in this room that knows MLflow (mlflow-skinny), and only when it is asked for.
+
+A registered model's folder of artifacts holds a bundle in its subfolder `bundle/`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+SCHEME = "models:/"
+SUBFOLDER = "bundle"
+_URI = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+
+class RegistryError(RuntimeError):
+    """The registry cannot be reached, or has no such model."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """One version of a registered model. `tags` are MLflow's; `created` is in UTC."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+    created: datetime
+
+
+def is_registry_uri(source: str | Path) -> bool:
+    """Return whether a bundle is asked for from the registry, rather than from a folder."""
+    return isinstance(source, str) and source.startswith(SCHEME)
+
+
+def resolve(uri: str) -> Path:
+    """Return the local folder of a registered bundle.
+
+    Artifacts that lie on this machine are used where they are; others are downloaded to a folder that lasts as long
+    as the process.
+
+    Args:
+        uri: `models:/name@alias` or `models:/name/version`.
+
+    Raises:
+        RegistryError: the URI is malformed, there is no such model, or the registry cannot be reached.
+    """
+    if (match := _URI.fullmatch(uri)) is None:
+        raise RegistryError(f"{uri}: not a model's URI; models:/name@alias and models:/name/version are")
+    tracking = tracking_uri()
+    with _mlflow_errors(f"{uri} in {tracking}"):
+        client = _client(tracking)
+        version = match["version"] or client.get_model_version_by_alias(match["name"], match["alias"]).version
+        artifacts = client.get_model_version_download_uri(match["name"], str(version)).rstrip("/")
+        parsed = urlparse(artifacts)
+        if parsed.scheme in ("", "file"):
+            folder = Path(url2pathname(parsed.path)) / SUBFOLDER
+        else:
+            folder = _download(f"{artifacts}/{SUBFOLDER}", tracking)
+    if not folder.is_dir():
+        raise RegistryError(f"{uri}: version {version} has no bundle: {folder} is not there")
+    return folder
+
+
+def registered_models() -> list[RegisteredModel]:
+    """List every version of every registered model, by name, the newest version first.
+
+    Raises:
+        RegistryError: the registry cannot be reached.
+    """
+    tracking = tracking_uri()
+    with _mlflow_errors(tracking):
+        client = _client(tracking)
+        aliases: dict[tuple[str, int], list[str]] = {}
+        for model in _pages(client.search_registered_models):
+            for alias, version in model.aliases.items():
+                aliases.setdefault((model.name, int(version)), []).append(alias)
+        versions = [
+            RegisteredModel(
+                name=found.name,
+                version=int(found.version),
+                aliases=tuple(sorted(aliases.get((found.name, int(found.version)), ()))),
+                tags=dict(found.tags),
+                created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+            )
+            for found in _pages(client.search_model_versions)
+        ]
+    return sorted(versions, key=lambda model: (model.name, -model.version))
+
+
+def tracking_uri() -> str:
+    """Return MLFLOW_TRACKING_URI, else the project's `mlflow.db`.
+
+    The project's root is the nearest folder, from the current one up, that has a params.yaml; else the current one.
+
+    Raises:
+        RegistryError: neither is there.
+    """
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        database = uri.partition(":///")[2]
+        if uri.startswith("sqlite:") and not Path(database).is_file():  # MLflow would make an empty one
+            raise RegistryError(f"MLFLOW_TRACKING_URI is {uri}, and there is no file {database}")
+        return uri
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / "params.yaml").is_file()), here)
+    if not (root / "mlflow.db").is_file():
+        raise RegistryError(f"no model registry: MLFLOW_TRACKING_URI is not set, and there is no {root / 'mlflow.db'}")
+    return f"sqlite:///{root / 'mlflow.db'}"
+
+
+def _client(tracking: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking, registry_uri=tracking)
+
+
+def _pages(search: Any) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _download(artifacts: str, tracking: str) -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    target = tempfile.mkdtemp(prefix="hourglass-")
+    atexit.register(shutil.rmtree, target, ignore_errors=True)
+    return Path(download_artifacts(artifact_uri=artifacts, dst_path=target, tracking_uri=tracking))
+
+
+@contextmanager
+def _mlflow_errors(subject: str) -> Iterator[None]:
+    """Turn whatever MLflow raises, and it raises a dozen libraries' errors, into one readable line."""
+    try:
+        yield
+    except ImportError as error:
+        raise RegistryError(
+            f"{subject}: the registry needs the package {error.name}: pip install mlflow-skinny sqlalchemy alembic"
+        ) from error
+    except Exception as error:
+        if "UnsupportedModelRegistryStoreURI" in type(error).__name__:
+            raise RegistryError(
+                f"{subject}: mlflow-skinny reads a database only beside two packages: pip install sqlalchemy alembic"
+            ) from error
+        raise RegistryError(f"{subject}: {' '.join(str(error).split())}") from error

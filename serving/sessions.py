@@ -1,0 +1,117 @@
+"""ONNX Runtime sessions on the CPU: opened from checked bytes, with as many threads as there are CPUs for them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from serving.manifest import BundleError, Graph, TensorSpec
+
+ONNX_TYPES = {f"tensor({name})": name for name in ("uint8", "uint16", "int32", "int64")} | {"tensor(float)": "float32"}
+
+
+def available_cpus(membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the CPUs that this process may use: its affinity mask, cut by its cgroups' quotas; at least 1.
+
+    Args:
+        membership: the file that names this process's cgroups.
+        mounts: where the kernel shows cgroups, version 2 or 1.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *(int(quota) for quota in _cpu_quotas(membership, mounts))]))
+
+
+def open_session(path: Path, graph: Graph, threads: int) -> onnxruntime.InferenceSession:
+    """Open one graph of a bundle.
+
+    The digest is checked on the very bytes that run, and a graph opened from bytes cannot reach for other files.
+
+    Raises:
+        BundleError: the file is not what the manifest says, is no ONNX graph, or has other inputs or outputs.
+    """
+    content = path.read_bytes()
+    if (found := hashlib.sha256(content).hexdigest()) != graph.sha256:
+        raise BundleError(f"{path}: sha256 is {found}, the manifest says {graph.sha256}")
+    try:
+        session = onnxruntime.InferenceSession(content, _options(graph, threads), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no base class of their own
+        raise BundleError(f"{path}: ONNX Runtime cannot open it: {' '.join(str(error).split())}") from error
+    _check_face(path, "inputs", graph.inputs, session.get_inputs())
+    _check_face(path, "outputs", graph.outputs, session.get_outputs())
+    return session
+
+
+def _options(graph: Graph, threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Spinning would burn the CPUs that read items and write shards beside the session.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The arena keeps the largest buffers it has needed: fast for batches of one shape, a hoard where lengths vary.
+    options.enable_cpu_mem_arena = all(size is not None for spec in graph.inputs for size in spec.shape[1:])
+    return options
+
+
+def _check_face(path: Path, side: str, promised: tuple[TensorSpec, ...], found: list[Any]) -> None:
+    actual = {node.name: (ONNX_TYPES.get(node.type, node.type), tuple(node.shape)) for node in found}
+    if missing := {spec.name for spec in promised} ^ set(actual):
+        raise BundleError(
+            f"{path}: its {side} are {sorted(actual)}, the manifest's {sorted(spec.name for spec in promised)}: "
+            f"{sorted(missing)} differ"
+        )
+    for spec in promised:
+        dtype, shape = actual[spec.name]
+        if dtype != spec.dtype or not _same_shape(spec.shape, shape):
+            raise BundleError(f"{path}: {spec.name} is {dtype} {shape}, the manifest says {spec.dtype} {spec.shape}")
+
+
+def _same_shape(promised: tuple[int | None, ...], found: tuple[int | str | None, ...]) -> bool:
+    """Compare axis by axis. An axis that the graph leaves open fits any promise: exporters do not state them all."""
+    return len(promised) == len(found) and all(
+        not isinstance(size, int) or size == promise for promise, size in zip(promised, found, strict=True)
+    )
+
+
+def _cpu_quotas(membership: Path, mounts: Path) -> Iterator[float]:
+    """Give the quota, in CPUs, of every cgroup from the process's own up to the root that has one."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, inner = line.split(":", 2)
+        if not controllers:
+            base, read = mounts, _quota_v2
+        elif "cpu" in controllers.split(","):
+            base, read = mounts / (controllers if (mounts / controllers).is_dir() else "cpu"), _quota_v1
+        else:
+            continue
+        group = base / inner.strip("/")
+        # In a container the path may be the host's, which is not there: the root of the mount still shows the quota.
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(base):
+                yield from read(folder)
+
+
+def _quota_v2(folder: Path) -> Iterator[float]:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return
+    if quota != "max":
+        yield int(quota) / int(period)
+
+
+def _quota_v1(folder: Path) -> Iterator[float]:
+    try:
+        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+    except (OSError, ValueError):
+        return
+    if quota > 0 and period > 0:
+        yield quota / period

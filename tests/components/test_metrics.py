@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.stats import bootstrap
+
+from components.metrics import (
+    bootstrap_interval,
+    codebook_perplexity,
+    codebook_usage,
+    knn_correct,
+    probe_correct,
+    psnrs,
+    squared_errors,
+    ssims,
+)
+
+
+def test_squared_errors_are_sums_over_an_items_values() -> None:
+    items = np.array([[[0, 2], [3, 4]], [[1, 1], [1, 1]]], np.uint8)
+    rebuilt = np.array([[[1, 0], [3, 4.5]], [[1, 1], [1, 1]]], np.float32)
+    errors = squared_errors(items, rebuilt)
+    assert errors.tolist() == [1 + 4 + 0.25, 0]
+    assert errors.dtype == np.float64
+
+
+def test_psnr_is_ten_log_ten_of_peak_over_error() -> None:
+    np.testing.assert_allclose(psnrs(np.array([1.0, 0.1, 0.0025])), [0, 10, 26.0206], atol=1e-4)
+    assert np.isfinite(psnrs(np.zeros(1)))
+
+
+def ssim_by_definition(first: np.ndarray, second: np.ndarray, window: np.ndarray) -> float:
+    """Return the mean over pixels and channels of Wang et al.'s equation 13, for (height, width, channels)."""
+    scores, edge = [], len(window) // 2
+    first, second = (np.pad(image, ((edge, edge), (edge, edge), (0, 0)), mode="reflect") for image in (first, second))
+    for channel in range(first.shape[2]):
+        x, y = (sliding_window_view(image[..., channel].astype(float), window.shape) for image in (first, second))
+
+        def mean(values: np.ndarray) -> np.ndarray:
+            return (values * window).sum((2, 3))
+
+        mx, my = mean(x), mean(y)
+        vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+        c1, c2 = 0.01**2, 0.03**2
+        scores.append((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
+    return float(np.mean(scores))
+
+
+def gaussian_window() -> np.ndarray:
+    weights = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    return np.outer(weights, weights) / weights.sum() ** 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [
+        ((20, 15, 1), gaussian_window()),
+        ((11, 13, 3), gaussian_window()),
+        ((8, 8, 1), np.full((7, 7), 1 / 49)),
+        ((7, 10, 3), np.full((7, 7), 1 / 49)),
+    ],
+    ids=lambda value: str(getattr(value, "shape", value)),
+)
+def test_ssim_is_that_of_its_definition(shape: tuple[int, ...], window: np.ndarray) -> None:
+    random = np.random.default_rng(0)
+    images = random.random((5, *shape), dtype=np.float32)
+    rebuilt = np.clip(images + random.normal(0, 0.2, images.shape), 0, 1).astype(np.float32)
+    expected = [ssim_by_definition(image, other, window) for image, other in zip(images, rebuilt, strict=True)]
+    assert max(expected) < 0.97
+    np.testing.assert_allclose(ssims(images, rebuilt, chunk=2), expected, atol=1e-4)
+
+
+def test_ssim_of_identical_images_is_one(digits: np.ndarray) -> None:
+    images = digits[:9] / 255.0
+    np.testing.assert_allclose(ssims(images, images, chunk=4), np.ones(9), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 20, 1), (20, 6, 3), (1, 1, 1)])
+def test_images_too_small_for_a_window_have_no_ssim(shape: tuple[int, ...]) -> None:
+    assert ssims(np.zeros((2, *shape)), np.zeros((2, *shape))) is None
+
+
+def two_clouds(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    labels = random.integers(0, 2, count)
+    return random.normal(size=(count, 3)) + 20 * labels[:, None], labels
+
+
+@pytest.mark.parametrize("judge", [knn_correct, probe_correct])
+def test_separable_classes_are_told_apart_and_wrong_labels_count_as_wrong(
+    judge: Callable[..., np.ndarray],
+) -> None:
+    random = np.random.default_rng(0)
+    train, train_labels = two_clouds(random, 80)
+    test, test_labels = two_clouds(random, 30)
+    wrong = np.arange(30) < 10
+    correct = judge(train, train_labels, test, np.where(wrong, 1 - test_labels, test_labels))
+    np.testing.assert_array_equal(correct, 1.0 - wrong)
+
+
+def test_knn_takes_the_majority_of_five() -> None:
+    train, labels = np.array([[0.0], [1], [2], [3], [4], [100]]), np.array([0, 0, 1, 1, 1, 0])
+    assert knn_correct(train, labels, np.array([[0.0]]), np.array([1])).tolist() == [1]
+    assert knn_correct(train, labels, np.array([[0.0]]), np.array([0]), k=1).tolist() == [1]
+    assert knn_correct(train[:3], labels[:3], np.array([[2.0]]), np.array([0])).tolist() == [1]
+
+
+def test_the_probe_standardizes_features_of_unlike_scales() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 200)
+    features = np.stack([1e-4 * (labels + 0.05 * random.normal(size=200)), 1e4 * random.normal(size=200)], 1)
+    assert probe_correct(features[:150], labels[:150], features[150:], labels[150:]).mean() == 1
+
+
+def test_usage_is_the_share_of_entries_that_were_drawn() -> None:
+    assert codebook_usage(np.array([5, 0, 1, 0])) == 0.5
+
+
+def test_perplexity_counts_evenly_used_entries() -> None:
+    assert codebook_perplexity(np.full(12, 7)) == pytest.approx(12)
+    assert codebook_perplexity(np.array([0, 9, 0])) == pytest.approx(1)
+    assert codebook_perplexity(np.array([1, 1, 2, 0])) == pytest.approx(2**1.5)  # entropy of 1/4, 1/4, 1/2: 1.5 bits
+
+
+def test_bootstrap_interval_is_scipys() -> None:
+    values = np.random.default_rng(0).exponential(size=400)
+    low, high = bootstrap_interval(values, seed=1, resamples=4000)
+    oracle = bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=2).confidence_interval
+    width = oracle.high - oracle.low
+    assert low == pytest.approx(oracle.low, abs=0.06 * width)
+    assert high == pytest.approx(oracle.high, abs=0.06 * width)
+
+
+def test_bootstrap_interval_depends_on_the_seed_alone() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    first = bootstrap_interval(values, seed=3, resamples=100)
+    np.random.seed(0)
+    assert bootstrap_interval(values, seed=3, resamples=100) == first
+    assert bootstrap_interval(values, seed=4, resamples=100) != first

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from components import training
+from components.bottlenecks.contract import CodeSpec
+from components.items import ItemSpec
+from components.models import AutoencoderSettings, Epoch, Model, TrainingRun
+from components.models.autoencoder import Autoencoder
+from components.state import State
+from components.training import Diverged, TrainingSettings, as_tensor, descend, measure
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "identity": {"network": {"kind": "mlp", "hidden": [32]}, "bottleneck": {"kind": "identity", "size": 8}},
+    "vector_quantizer": {
+        "network": {"kind": "conv", "channels": 16, "downsample": 2},
+        "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4, "decay": 0.9, "revive_below": 0.2},
+    },
+}
+
+
+class Witness(Model):
+    """Remembers what it was given; its loss is the items' mean value plus `weight`, its code the items' parity."""
+
+    def __init__(self, weight: float = 0.0) -> None:
+        super().__init__()
+        self.item = ItemSpec(kind="vector", shape=(1,), dtype="float32")
+        self.code = CodeSpec(shape=(1,), levels=4)
+        self.weight = nn.Parameter(torch.tensor(weight))
+        self.batches: list[list[float]] = []
+        self.slope = 1.0
+
+    def fit(self, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
+        raise NotImplementedError
+
+    def losses(self, items: Tensor) -> dict[str, Tensor]:
+        if self.training:
+            self.batches.append(items.flatten().tolist())
+        return {"value": items.mean(), "weight": self.slope * self.weight}
+
+    def encode(self, items: Tensor) -> Tensor:
+        return items % 2
+
+
+def numbered(count: int, epochs: int) -> TrainingRun:
+    items = np.arange(count, dtype=np.float32)[:, None]
+    return TrainingRun(items, items, epochs, seed=0)
+
+
+def autoencoder(digit: ItemSpec, name: str, seed: int = 0, **settings: Any) -> Autoencoder:
+    return AutoencoderSettings.model_validate(VARIANTS[name] | {"training": {"batch_size": 64} | settings}).build(
+        digit, seed
+    )
+
+
+def steady(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.endswith("items_per_second")}
+
+
+@pytest.fixture
+def four_epochs(digits: np.ndarray) -> TrainingRun:
+    return TrainingRun(digits[:300], digits[300:400], epochs=4, seed=5)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_resumed_run_is_the_straight_run_bit_for_bit(
+    digit: ItemSpec, four_epochs: TrainingRun, name: str, tmp_path: Path
+) -> None:
+    straight = list(autoencoder(digit, name).fit(four_epochs))
+    for epoch in autoencoder(digit, name).fit(four_epochs):
+        epoch.state.save(tmp_path / "state")
+        if epoch.number == 2:
+            break
+    resumed = list(autoencoder(digit, name, seed=99).fit(four_epochs, resume=State.load(tmp_path / "state")))
+
+    assert [epoch.number for epoch in resumed] == [3, 4]
+    for left, right in zip(straight[2:], resumed, strict=True):
+        assert steady(left.metrics) == steady(right.metrics)
+    expected, got = straight[-1].state, resumed[-1].state
+    assert expected.rest == got.rest
+    assert expected.tensors.keys() == got.tensors.keys()
+    assert {"optimizer.0.exp_avg", "optimizer.0.exp_avg_sq", "optimizer.0.step"} < expected.tensors.keys()
+    for key, tensor in expected.tensors.items():
+        assert torch.equal(tensor, got.tensors[key]), key
+
+
+def test_resuming_does_not_write_into_the_state(digit: ItemSpec, four_epochs: TrainingRun, tmp_path: Path) -> None:
+    next(autoencoder(digit, "identity").fit(four_epochs)).state.save(tmp_path / "state")
+    state = State.load(tmp_path / "state")
+    next(autoencoder(digit, "identity").fit(four_epochs, resume=state))
+    for key, tensor in State.load(tmp_path / "state").tensors.items():
+        assert torch.equal(tensor, state.tensors[key]), key
+
+
+def test_a_finished_run_has_nothing_left_to_resume(digit: ItemSpec, four_epochs: TrainingRun) -> None:
+    *_, last = autoencoder(digit, "identity").fit(four_epochs)
+    assert list(autoencoder(digit, "identity").fit(four_epochs, resume=last.state)) == []
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_training_learns_digits(digit: ItemSpec, digits: np.ndarray, name: str) -> None:
+    run = TrainingRun(digits[:1500], digits[1500:], epochs=8, seed=0)
+    model = autoencoder(digit, name, learning_rate=1e-2)
+    untrained = measure(model, torch.tensor(digits[1500:]))["squared_error"]
+    epochs = list(model.fit(run))
+    # The variance of the items is what the best constant guess would leave.
+    variance = (digits[1500:] / 255.0).var(0).sum()
+    assert epochs[-1].metrics["validation_squared_error"] < variance / 2 < untrained
+    assert epochs[-1].metrics["train_loss"] < epochs[0].metrics["train_loss"]
+
+
+def test_epochs_do_not_depend_on_what_the_caller_draws_between_them(digit: ItemSpec, four_epochs: TrainingRun) -> None:
+    quiet = [steady(epoch.metrics) for epoch in autoencoder(digit, "vector_quantizer").fit(four_epochs)]
+    noisy = []
+    for epoch in autoencoder(digit, "vector_quantizer").fit(four_epochs):
+        noisy.append(steady(epoch.metrics))
+        torch.rand(7)
+    assert quiet == noisy
+
+
+def test_training_leaves_the_global_random_state_as_it_was(digit: ItemSpec, four_epochs: TrainingRun) -> None:
+    before = torch.get_rng_state()
+    epochs = autoencoder(digit, "vector_quantizer").fit(four_epochs)
+    next(epochs)
+    assert torch.equal(torch.get_rng_state(), before)
+    list(epochs)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_another_seed_is_another_order() -> None:
+    orders = []
+    for seed in (0, 1):
+        model = Witness()
+        items = np.arange(20, dtype=np.float32)[:, None]
+        list(descend(model, TrainingSettings(batch_size=20), TrainingRun(items, items, 1, seed)))
+        orders.append(model.batches[0])
+    assert orders[0] != orders[1]
+
+
+def test_every_item_is_seen_once_an_epoch_in_a_new_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "BLOCK", 2)
+    model = Witness()
+    orders = []
+    for _ in descend(model, TrainingSettings(batch_size=4), numbered(22, epochs=3)):
+        assert [len(batch) for batch in model.batches] == [4, 4, 4, 4, 4, 2]
+        orders.append([value for batch in model.batches for value in batch])
+        model.batches.clear()
+    assert all(sorted(order) == list(range(22)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MEASURE_BATCH", 4)
+    settings = TrainingSettings(batch_size=4, learning_rate=1e-12)
+    (epoch,) = descend(Witness(weight=2.0), settings, numbered(9, epochs=1))
+    for split in ("train", "validation"):
+        assert epoch.metrics[f"{split}_value"] == pytest.approx(4.0)
+        assert epoch.metrics[f"{split}_weight"] == pytest.approx(2.0)
+        assert epoch.metrics[f"{split}_loss"] == pytest.approx(6.0)
+
+
+def test_codebook_figures_are_of_the_whole_split_and_not_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MEASURE_BATCH", 1)
+    measured = measure(Witness(), torch.arange(6.0)[:, None])
+    assert measured["codebook_usage"] == 2 / 4
+    assert measured["codebook_perplexity"] == pytest.approx(2)
+
+
+def test_measuring_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
+    model = autoencoder(digit, "vector_quantizer").train()
+    before = model.bottleneck.codebook.clone()
+    measure(model, torch.tensor(digits[:100]))
+    assert torch.equal(model.bottleneck.codebook, before)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_an_infinite_loss_is_an_error(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
+    with pytest.raises(Diverged, match=r"the training loss became (inf|nan) in epoch 1"):
+        list(autoencoder(digit, name, learning_rate=1e30).fit(four_epochs))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "start", "peak", "middle", "end"),
+    [
+        ("one_cycle", 0.04, (0.1, 1.0), (0.55, 0.5), 0.0),
+        ("cosine", 1.0, (0.0, 1.0), (0.5, 0.5), 0.0),
+        ("constant", 1.0, (0.3, 1.0), (0.5, 1.0), 1.0),
+    ],
+)
+def test_schedules_start_peak_and_end_where_they_say(
+    schedule: Any, start: float, peak: tuple[float, float], middle: tuple[float, float], end: float
+) -> None:
+    settings = TrainingSettings(learning_rate=0.2, schedule=schedule)
+    for progress, share in ((0.0, start), peak, middle, (1.0, end)):
+        assert settings.learning_rate_at(progress) == pytest.approx(0.2 * share)
+    course = [settings.learning_rate_at(step / 1000) for step in range(1001)]
+    assert max(course) == pytest.approx(0.2)
+    top = int(peak[0] * 1000)
+    assert course[: top + 1] == sorted(course[: top + 1])
+    assert course[top:] == sorted(course[top:], reverse=True)
+
+
+def test_each_step_takes_the_schedules_learning_rate() -> None:
+    settings = TrainingSettings(batch_size=3, learning_rate=0.01, schedule="one_cycle")
+    model = Witness()
+    list(descend(model, settings, numbered(10, epochs=3)))
+    # Under a constant slope Adam's step is the learning rate itself; 4 batches in each of 3 epochs.
+    travelled = sum(settings.learning_rate_at(step / 12) for step in range(12))
+    assert model.weight.item() == pytest.approx(-travelled, rel=1e-5)
+
+
+def test_weight_decay_shrinks_a_weight_without_slope_by_hand() -> None:
+    model = Witness(weight=1.0)
+    model.slope = 0.0
+    settings = TrainingSettings(batch_size=5, learning_rate=0.1, weight_decay=0.5, schedule="constant")
+    list(descend(model, settings, numbered(10, epochs=2)))
+    assert model.weight.item() == pytest.approx((1 - 0.1 * 0.5) ** 4)
+
+
+def test_read_only_and_memory_mapped_items_train_without_a_warning(
+    digit: ItemSpec, digits: np.ndarray, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "items.npy", digits[:200])
+    mapped = np.load(tmp_path / "items.npy", mmap_mode="r")
+    assert not digits.flags.writeable
+    results = []
+    torch.set_warn_always(True)  # torch warns of this once a process, perhaps in an earlier test
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for items in (digits[:200], mapped):
+                (epoch,) = autoencoder(digit, "identity").fit(TrainingRun(items, items[:50], epochs=1, seed=0))
+                results.append(steady(epoch.metrics))
+    finally:
+        torch.set_warn_always(False)
+    assert results[0] == results[1]
+    assert math.isfinite(results[0]["train_loss"])
+
+
+def test_items_on_the_cpu_are_not_copied() -> None:
+    items = np.zeros((3, 2), np.float32)
+    tensor = as_tensor(items)
+    items[1, 1] = 7
+    assert tensor[1, 1] == 7

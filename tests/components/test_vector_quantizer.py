@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from components.bottlenecks import VectorQuantizerSettings
+from components.bottlenecks.vector_quantizer import VectorQuantizer, k_means
+from components.items import ItemSpec
+from components.settings import SettingError
+
+ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
+
+
+def quantizer(codebook: list[list[float]] | Tensor, positions: int = 1, **settings: float) -> VectorQuantizer:
+    """Build a quantizer whose entries are `codebook`, each evenly used so far."""
+    entries = torch.as_tensor(codebook, dtype=torch.float32)
+    made = VectorQuantizer(VectorQuantizerSettings(entries=len(entries), size=entries.shape[1], **settings), positions)
+    made.codebook.copy_(entries)
+    made.sums.copy_(entries / len(entries))
+    return made
+
+
+def buffers(made: VectorQuantizer) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in made.state_dict().items()}
+
+
+@pytest.fixture
+def random_quantizer() -> VectorQuantizer:
+    torch.manual_seed(0)
+    return quantizer(torch.randn(33, 5), positions=7).eval()
+
+
+def test_each_vector_gets_its_nearest_entry(random_quantizer: VectorQuantizer) -> None:
+    latents = torch.randn(20, 7, 5)
+    distances = np.square(latents.numpy()[:, :, None] - random_quantizer.codebook.numpy()).sum(-1)
+    codes = random_quantizer.encode(latents)
+    np.testing.assert_array_equal(codes.numpy(), distances.argmin(-1))
+    assert codes.dtype == torch.int64
+    assert torch.equal(random_quantizer.embed(codes), random_quantizer.codebook[codes])
+    torch.testing.assert_close(random_quantizer(latents).code, random_quantizer.embed(codes))
+
+
+def test_gradient_is_the_identitys_plus_the_commitments(random_quantizer: VectorQuantizer) -> None:
+    latents = torch.randn(4, 7, 5, requires_grad=True)
+    downstream = torch.randn(4, 7, 5)
+    squeezed = random_quantizer(latents)
+    ((squeezed.code * downstream).sum() + squeezed.losses["commitment"]).backward()
+    nearest = random_quantizer.embed(random_quantizer.encode(latents.detach()))
+    expected = downstream + 0.25 * 2 * (latents.detach() - nearest) / len(latents)
+    torch.testing.assert_close(latents.grad, expected)
+
+
+def test_commitment_is_a_mean_over_items_of_a_sum_over_dimensions(random_quantizer: VectorQuantizer) -> None:
+    latents = torch.randn(4, 7, 5)
+    nearest = random_quantizer.embed(random_quantizer.encode(latents))
+    expected = 0.25 * np.square((latents - nearest).numpy()).sum((1, 2)).mean()
+    twice = torch.cat([latents, latents])
+    assert random_quantizer(latents).losses["commitment"].item() == pytest.approx(expected, rel=1e-5)
+    assert random_quantizer(twice).losses["commitment"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_codebook_follows_the_moving_averages_worked_out_by_hand() -> None:
+    made = quantizer([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], positions=2, decay=0.9, revive_below=0.0)
+    counts, sums = np.full(3, 1 / 3), made.codebook.double().numpy() / 3
+    batches = [
+        ([[[1.0, 1.0], [9.0, 1.0]], [[2.0, 0.0], [11.0, -1.0]]], [0, 1, 0, 1]),
+        ([[[1.0, 9.0], [0.0, 1.0]], [[1.0, 2.0], [-1.0, 1.0]]], [2, 0, 0, 0]),
+    ]
+    for latents, drew in batches:
+        made(torch.tensor(latents))
+        vectors = np.reshape(latents, (4, 2))
+        for entry in range(3):
+            own = [vector for vector, index in zip(vectors, drew, strict=True) if index == entry]
+            counts[entry] = 0.9 * counts[entry] + 0.1 * len(own) / 4
+            sums[entry] = 0.9 * sums[entry] + 0.1 * np.sum(own, axis=0) / 4
+        np.testing.assert_allclose(made.counts.numpy(), counts, rtol=1e-5)
+        np.testing.assert_allclose(made.sums.numpy(), sums, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(made.codebook.numpy(), sums / counts[:, None], rtol=1e-5, atol=1e-6)
+
+
+def test_no_optimizer_can_touch_the_codebook(random_quantizer: VectorQuantizer) -> None:
+    assert list(random_quantizer.parameters()) == []
+    assert set(random_quantizer.state_dict()) == {"codebook", "counts", "sums"}
+
+
+def test_evaluation_leaves_the_codebook_alone_and_training_does_not(random_quantizer: VectorQuantizer) -> None:
+    before, latents = buffers(random_quantizer), torch.randn(9, 7, 5)
+    random_quantizer(latents)
+    assert all(torch.equal(before[name], tensor) for name, tensor in buffers(random_quantizer).items())
+    random_quantizer.train()(latents)
+    assert not any(torch.equal(before[name], tensor) for name, tensor in buffers(random_quantizer).items())
+
+
+def test_a_dead_entry_is_revived_for_good() -> None:
+    torch.manual_seed(0)
+    made = quantizer([[0.0, 0.0], [5.0, 0.0], [1000.0, 1000.0]], revive_below=0.1)
+    made.counts[2], made.sums[2] = 0.03, 30.0
+    latents = torch.tensor([[[0.5, 1.0]], [[-0.5, 0.0]], [[5.5, 1.0]], [[4.5, 0.5]], [[0.1, 0.2]], [[5.1, 0.2]]])
+    made(latents)
+    even = 1 / 3
+    revived = made.codebook[2].clone()
+    assert (latents.flatten(1) == revived).all(1).any()
+    assert made.counts[2].item() == pytest.approx(even)
+    torch.testing.assert_close(made.sums[2], revived * even)
+
+    made(torch.zeros(6, 1, 2))  # draws nothing on the revived entry
+    torch.testing.assert_close(made.codebook[2], revived)
+
+
+def test_entries_in_use_are_not_revived() -> None:
+    made = quantizer([[0.0], [5.0]], revive_below=0.1)
+    made(torch.tensor([[[0.0]], [[0.0]], [[5.0]], [[5.0]]]))
+    torch.testing.assert_close(made.codebook, torch.tensor([[0.0], [5.0]]))
+
+
+def test_initialize_starts_on_the_clusters_with_sums_that_agree() -> None:
+    torch.manual_seed(0)
+    corners = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0], [50.0, 50.0]])
+    latents = (corners.repeat(25, 1) + 0.1 * torch.randn(100, 2)).reshape(50, 2, 2)
+    made = quantizer(torch.full((16, 2), 1e6), positions=2)
+    made.initialize(latents)
+    distance = (latents.reshape(-1, 1, 2) - made.codebook).norm(dim=-1).amin(1)
+    assert distance.max() < 1
+    torch.testing.assert_close(made.sums / made.counts[:, None], made.codebook)
+    assert made.counts.min() > 0
+
+
+def test_the_items_that_started_the_codebook_do_not_outweigh_the_batches_after_them() -> None:
+    few, many = quantizer([[0.0], [1.0]], decay=0.9), quantizer([[0.0], [1.0]], decay=0.9)
+    torch.manual_seed(0)
+    few.initialize(torch.tensor([[[0.0]], [[10.0]]]))
+    many.initialize(torch.tensor([[[0.0]], [[10.0]]] * 500))
+    for made in (few, many):
+        for _ in range(7):
+            made(torch.tensor([[[1.0]], [[11.0]]]))
+        expected = torch.tensor([[1.0], [11.0]]) - 0.9**7
+        torch.testing.assert_close(made.codebook.sort(0).values, expected)
+
+
+def test_an_entry_that_draws_nothing_stays_where_it_is() -> None:
+    made = quantizer([[0.0], [5.0]], decay=0.5, revive_below=0.0)
+    for _ in range(40):
+        made(torch.zeros(4, 1, 1))
+    torch.testing.assert_close(made.codebook, torch.tensor([[0.0], [5.0]]))
+
+
+def distortion(vectors: Tensor, centres: Tensor) -> float:
+    return (vectors[:, None] - centres).square().sum(-1).amin(1).mean().item()
+
+
+def test_each_k_means_step_lowers_the_distortion() -> None:
+    vectors = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+    course = []
+    for iterations in range(8):
+        torch.manual_seed(1)
+        course.append(distortion(vectors, k_means(vectors, 10, iterations)[0]))
+    assert course == sorted(course, reverse=True)
+    assert course[-1] < 0.85 * course[0]
+
+
+def test_k_means_centres_are_the_means_of_what_they_drew() -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(60, 2)
+    centres, drawn = k_means(vectors, 4, 100)
+    nearest = (vectors[:, None] - centres).square().sum(-1).argmin(1)
+    assert drawn.tolist() == torch.bincount(nearest, minlength=4).tolist()
+    torch.testing.assert_close(centres, torch.stack([vectors[nearest == entry].mean(0) for entry in range(4)]))
+
+
+def test_k_means_takes_more_centres_than_vectors() -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(5, 3)
+    centres, drawn = k_means(vectors, 13)
+    assert centres.shape == (13, 3)
+    assert drawn.sum() == 5
+    assert distortion(vectors, centres) == pytest.approx(0, abs=1e-9)
+    assert distortion(centres, vectors) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("entries", "positions", "bits"), [(512, 49, 441), (2, 3, 3), (10, 2, 2 * math.log2(10))])
+def test_bits_are_positions_times_log2_of_entries(entries: int, positions: int, bits: float) -> None:
+    made = VectorQuantizerSettings(entries=entries, size=4).build(ITEM, positions)
+    assert made.code.bits_per_item == pytest.approx(bits)
+    assert made.code.shape == (positions,)
+    assert made.latent_shape == (positions, 4)
+
+
+def test_positions_in_the_settings_win_over_the_networks() -> None:
+    assert VectorQuantizerSettings(entries=4, size=2, positions=3).build(ITEM, 49).code.shape == (3,)
+
+
+def test_margins_are_zero_at_a_tie_and_the_relative_gap_elsewhere() -> None:
+    made = quantizer([[0.0, 0.0], [4.0, 0.0], [100.0, 0.0]], positions=3)
+    margins = made.margins(torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]]))
+    # Squared distances 1 and 9 to the two nearest, then 0.25 and 12.25; the longest entry's square is 10000.
+    torch.testing.assert_close(margins, torch.tensor([[0.0, 8 / 10001, 12 / 10012.25]]))
+
+
+def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_entries() -> None:
+    byte = ItemSpec(kind="vector", shape=(1,), dtype="uint8")
+    assert VectorQuantizerSettings(entries=256, size=2).build(byte, 1).code.bits_per_item == byte.bits
+    with pytest.raises(SettingError, match=r"entries: 257, must make a code of at most 8 bits.*8\.0") as caught:
+        VectorQuantizerSettings(entries=257, size=2).build(byte, 1)
+    assert caught.value.key == "entries"
+
+
+def test_bf16_autocast_does_not_blur_the_choice() -> None:
+    made = quantizer([[1.0], [1.002]], revive_below=0.0)  # one number in bf16
+    with torch.autocast("cpu", torch.bfloat16):
+        squeezed = made(torch.tensor([[[1.0021]], [[0.9999]]]))
+        halves = made.eval()(torch.ones(2, 1, 1, dtype=torch.bfloat16))
+    torch.testing.assert_close(squeezed.code, torch.tensor([[[1.002]], [[1.0]]]), atol=1e-6, rtol=0)
+    assert squeezed.code.dtype == squeezed.losses["commitment"].dtype == halves.code.dtype == torch.float32

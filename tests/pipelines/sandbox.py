@@ -1,0 +1,88 @@
+"""A project in a temporary folder: this code, tiny settings, real tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+REPOSITORY = Path(__file__).parents[2]
+
+PARAMS: dict[str, Any] = {
+    "seed": 0,
+    "budget": "quick",
+    "datasets": {"digits": {"kind": "digits"}},
+    "experiments": {
+        "digits-pca": {"dataset": "digits", "model": {"kind": "pca", "size": 8}},
+        "digits-deep": {
+            "dataset": "digits",
+            "model": {
+                "kind": "autoencoder",
+                "network": {"kind": "mlp", "hidden": [64]},
+                "bottleneck": {"kind": "identity", "size": 8},
+                "training": {"learning_rate": {"log_uniform": [1e-3, 1e-2]}},
+            },
+            "quick": {"epochs": 4, "trials": 3},
+            "paper": {"epochs": 8, "trials": 4},
+        },
+        "digits-vqvae": {
+            "dataset": "digits",
+            "model": {
+                "kind": "autoencoder",
+                "network": {"kind": "conv", "downsample": 2, "channels": 16},
+                "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4},
+                "training": {"batch_size": 64, "learning_rate": {"log_uniform": [1e-3, 1e-2]}},
+            },
+            "quick": {"epochs": 3, "trials": 3},
+            "paper": {"epochs": 8, "trials": 4},
+        },
+    },
+}
+
+
+class Sandbox:
+    """A project in a temporary folder, run as its user would: by commands, in processes of their own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for package in ("components", "pipelines", "serving"):
+            shutil.copytree(REPOSITORY / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("dvc.yaml", ".dvcignore", ".gitignore"):
+            shutil.copy(REPOSITORY / file, root / file)
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RAY_", "DVC_"))}
+        self.environment |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+        }
+        self.environment.pop("PYTHONPATH", None)
+
+    def write_params(self, params: dict[str, Any]) -> None:
+        """Write params.yaml."""
+        with (self.root / "params.yaml").open("w") as file:
+            YAML().dump(params, file)
+
+    def git(self) -> None:
+        """Make the folder a git and DVC repository with everything committed."""
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        self.run("git", "init", "-q")
+        self.run("dvc", "init", "-q")
+        self.run("git", "add", "-A")
+        self.run("git", *identity, "commit", "-qm", "start")
+
+    def run(self, *command: str, fails: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project; it must succeed, or fail where `fails`."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment | environment, capture_output=True, text=True, timeout=600
+        )
+        assert (done.returncode != 0) == fails, f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def stage(self, name: str, *words: str, fails: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one stage."""
+        return self.run(sys.executable, "-m", f"pipelines.{name}", *words, fails=fails, **environment)

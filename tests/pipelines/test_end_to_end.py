@@ -1,0 +1,171 @@
+"""The whole flow on digits, by the commands that a user types: real DVC, Ray, MLflow on SQLite, ONNX Runtime."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sandbox import PARAMS, Sandbox
+
+EXPERIMENTS = list(PARAMS["experiments"])
+
+
+@pytest.fixture(scope="module")
+def finished(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
+    """A project after its first `dvc repro`."""
+    sandbox = make_sandbox()
+    sandbox.git()
+    done = sandbox.run("dvc", "repro")
+    for name in EXPERIMENTS:
+        assert f"{name}: " in done.stdout
+    return sandbox
+
+
+def mlflow_state(root: Path) -> dict[str, Any]:
+    """Everything that the projection is made of, without the ids and times that MLflow makes up."""
+    database = sqlite3.connect(root / "mlflow.db")
+
+    def rows(query: str) -> list[Any]:
+        return sorted(database.execute(query).fetchall(), key=str)
+
+    names = "select run_uuid, name from runs"
+    run = dict(database.execute(names).fetchall())
+    return {
+        "runs": rows("select name, status, start_time, end_time from runs"),
+        "params": [(run[r], k, v) for r, k, v in rows("select run_uuid, key, value from params")],
+        "metrics": [(run[r], *rest) for r, *rest in rows("select run_uuid, key, step, value from metrics")],
+        "tags": sorted(
+            (run[r], k, run.get(v, v)) for r, k, v in rows("select run_uuid, key, value from tags")
+            if k != "mlflow.loggedImages"
+        ),
+        "versions": rows("select name, version from model_versions"),
+        "version tags": [r for r in rows("select name, version, key, value from model_version_tags") if r[2] != "model_id"],
+        "aliases": rows("select name, alias, version from registered_model_aliases"),
+        "pictures": sorted(path.name for path in root.glob("mlartifacts/*/*/artifacts/pictures/*")),
+    }  # fmt: skip
+
+
+def test_every_stage_leaves_what_the_next_one_needs(finished: Sandbox) -> None:
+    for name in EXPERIMENTS:
+        metrics = json.loads((finished.root / "metrics" / f"{name}.json").read_text())
+        assert metrics["squared_error"] == pytest.approx(metrics["mse"] * 64, rel=1e-6)
+        for figure in ("squared_error", "mse", "psnr", "ssim", "knn_accuracy", "probe_accuracy"):
+            low, high = metrics["intervals"][figure]
+            assert low <= metrics[figure] <= high
+        assert metrics["encode_items_per_second"] > 0
+        assert (finished.root / "plots" / name / "reconstructions.png").stat().st_size > 1000
+    vqvae = json.loads((finished.root / "metrics" / "digits-vqvae.json").read_text())
+    assert vqvae["bits_per_item"] == 16 * 5  # a 4x4 grid of one in 32
+    assert 0 < vqvae["codebook_usage"] <= 1
+    assert 1 <= vqvae["codebook_perplexity"] <= 32
+    rows = json.loads((finished.root / "reports" / "leaderboard.json").read_text())
+    assert {row["experiment"] for row in rows} == set(EXPERIMENTS)
+    assert "digits-vqvae" in (finished.root / "reports" / "index.html").read_text()
+
+
+def test_pca_is_as_good_as_another_pca(finished: Sandbox) -> None:
+    from sklearn.decomposition import PCA
+
+    data = finished.root / "data" / "digits"
+    train, test = (np.load(data / f"{s}-items.npy").reshape(-1, 64) / 255.0 for s in ("train", "test"))
+    peer = PCA(8).fit(train)
+    expected = ((peer.inverse_transform(peer.transform(test)) - test) ** 2).sum(1).mean()
+    metrics = json.loads((finished.root / "metrics" / "digits-pca.json").read_text())
+    assert metrics["squared_error"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_dvc_shows_metrics_and_plots(finished: Sandbox) -> None:
+    shown = json.loads(finished.run("dvc", "metrics", "show", "--json").stdout)
+    assert set(shown[""]["data"]) == {f"metrics/{name}.json" for name in EXPERIMENTS}
+    finished.run("dvc", "plots", "show", "-o", str(finished.root / "shown"))
+    page = (finished.root / "shown" / "index.html").read_text()
+    assert "squared_error" in page
+    shutil.rmtree(finished.root / "shown")
+
+
+def test_mlflow_holds_each_run_once_and_each_model_as_champion(finished: Sandbox) -> None:
+    state = mlflow_state(finished.root)
+    trials = {name: 1 if name == "digits-pca" else 3 for name in EXPERIMENTS}
+    expected = [name for name in EXPERIMENTS] + [f"{n} trial {i + 1}" for n in EXPERIMENTS for i in range(trials[n])]
+    assert sorted(name for name, *_ in state["runs"]) == sorted(expected)
+    assert state["aliases"] == sorted((name, "champion", 1) for name in EXPERIMENTS)
+    metrics = json.loads((finished.root / "metrics" / "digits-deep.json").read_text())
+    assert ("digits-deep", "squared_error", 0, metrics["squared_error"]) in state["metrics"]
+
+
+def test_a_second_repro_runs_register_alone_and_writes_nothing(finished: Sandbox) -> None:
+    before = mlflow_state(finished.root)
+    content = hashlib.sha256("".join(sqlite3.connect(finished.root / "mlflow.db").iterdump()).encode()).hexdigest()
+    done = finished.run("dvc", "repro")
+    ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+    assert ran == ["register"]
+    assert done.stdout.count("nothing new") == len(EXPERIMENTS)
+    assert mlflow_state(finished.root) == before
+    after = hashlib.sha256("".join(sqlite3.connect(finished.root / "mlflow.db").iterdump()).encode()).hexdigest()
+    assert after == content
+    status = json.loads(finished.run("dvc", "status", "--json").stdout)
+    assert list(status) == ["register"]
+
+
+def test_mlflow_is_rebuilt_from_disk_alone(finished: Sandbox) -> None:
+    before = mlflow_state(finished.root)
+    (finished.root / "mlflow.db").unlink()
+    shutil.rmtree(finished.root / "mlartifacts")
+    finished.stage("register")
+    assert mlflow_state(finished.root) == before
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_encode_gives_the_codes_that_were_evaluated(finished: Sandbox, name: str) -> None:
+    out = finished.root / "codes" / name
+    items = finished.root / "data" / "digits" / "test-items.npy"
+    hourglass = [sys.executable, "-m", "serving.cli"]
+    finished.run(*hourglass, "encode", str(items), "--model", f"models:/{name}@champion", "--out", str(out))
+    manifest = json.loads((out / "manifest.json").read_text())
+    bundle = json.loads((finished.root / "bundles" / name / "bundle.json").read_text())
+    table = pq.read_table(sorted(out.glob("part-*.parquet")))
+    codes = np.array(table["code"].to_pylist(), dtype=bundle["code"]["dtype"])
+    evidence = json.loads((finished.root / "metrics" / f"{name}.json").read_text())["evidence"][0]
+    assert table["id"].to_pylist()[:2] == ["0", "1"]
+    assert hashlib.sha256(np.ascontiguousarray(codes).tobytes()).hexdigest() == evidence["codes_sha256"]
+    assert bundle["digest"] in json.dumps(manifest)
+    assert bundle["certificate"]["passed"]
+
+    finished.run(*hourglass, "decode", str(out), "--model", f"bundles/{name}", "--out", str(finished.root / f"out-{name}"))
+    pictures = sorted((finished.root / f"out-{name}").rglob("*.png"))
+    assert len(pictures) == len(codes)
+    assert Image.open(pictures[0]).size == (8, 8)
+
+
+def test_one_changed_setting_reruns_its_experiment_alone_and_challenges(finished: Sandbox) -> None:
+    params = copy.deepcopy(PARAMS)
+    params["experiments"]["digits-pca"]["model"]["size"] = 9
+    finished.write_params(params)
+    done = finished.run("dvc", "repro")
+    ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+    assert ran == ["sweep@digits-pca", "export@digits-pca", "evaluate@digits-pca", "compare", "register"]
+    aliases = mlflow_state(finished.root)["aliases"]
+    assert ("digits-pca", "champion", 1) in aliases
+    assert ("digits-pca", "challenger", 2) in aliases
+    assert ("digits-deep", "champion", 1) in aliases
+    assert os.path.exists(finished.root / "bundles" / "digits-pca" / "encoder.onnx")
+
+
+def test_registering_without_mlflow_says_what_is_wrong_and_loses_nothing(finished: Sandbox) -> None:
+    failed = finished.stage("register", fails=True, MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
+    assert "MLflow at http://127.0.0.1:9" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "nothing new" in finished.stage("register").stdout

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from sklearn.datasets import load_digits
+
+from components.items import ItemSpec
+from components.models import AutoencoderSettings, Model, PCASettings, TrainingRun
+from pipelines.certificate import BATCHES, UNPROVEN, certify
+from pipelines.export import write_manifest
+from pipelines.graphs import code_contract, export_decoder, export_encoder, item_contract, random_operators
+from serving.bundle import Bundle
+from serving.manifest import Graph, Manifest, read_manifest, sha256_of
+
+ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
+DIGITS = (load_digits().images * (255 / 16)).round().astype(np.uint8)[..., None]
+
+
+def trained(kind: str) -> Model:
+    if kind == "pca":
+        model: Model = PCASettings(size=5).build(ITEM)
+    else:
+        network = {"kind": "conv", "downsample": 2, "channels": 8} if kind == "vq" else {"kind": "mlp", "hidden": [16]}
+        quantizer = {"kind": "vector_quantizer", "entries": 300, "size": 4}
+        bottleneck = quantizer if kind == "vq" else {"kind": "identity", "size": 5}
+        model = AutoencoderSettings.model_validate({"network": network, "bottleneck": bottleneck}).build(ITEM)
+    for _ in model.fit(TrainingRun(DIGITS[:1000], DIGITS[1000:1200], epochs=1, seed=0)):
+        pass
+    return model.eval()
+
+
+def bundled(model: Model, folder: Path) -> Bundle:
+    folder.mkdir()
+    draft = Manifest(
+        name="test",
+        item=item_contract(model),
+        code=code_contract(model),
+        encoder=export_encoder(model, folder),
+        decoder=export_decoder(model, folder),
+        certificate=UNPROVEN,
+        versions={},
+        data_digest="",
+        settings_digest="",
+        weights_digest="",
+        digest="",
+    )
+    return Bundle(folder, draft, threads=1)
+
+
+def broken(bundle: Bundle, change: str) -> Bundle:
+    """Return the bundle with its encoder's graph changed on purpose, its digest made to match."""
+    path = bundle.folder / bundle.manifest.encoder.file
+    model = onnx.load(path)
+    if change == "weights":
+        weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        values = numpy_helper.to_array(weights).copy()
+        values.flat[: values.size // 4] += values.std()
+        weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+    else:  # noise of almost nothing, which is noise all the same
+        last = model.graph.node[-1]
+        result = last.output[0]
+        last.output[0] = "quiet"
+        noise = helper.make_node("RandomNormalLike", ["quiet"], ["noise"], scale=1e-12)
+        model.graph.node.extend([noise, helper.make_node("Add", ["quiet", "noise"], [result])])
+    path.write_bytes(model.SerializeToString())
+    encoder = bundle.manifest.encoder
+    graph = Graph(file=encoder.file, sha256=sha256_of(path), inputs=encoder.inputs, outputs=encoder.outputs)
+    return Bundle(bundle.folder, bundle.manifest.model_copy(update={"encoder": graph}), threads=1)
+
+
+@pytest.mark.parametrize("kind", ["pca", "mlp", "vq"])
+def test_an_exported_model_earns_its_certificate(kind: str, tmp_path: Path) -> None:
+    model = trained(kind)
+    certificate = certify(model, bundled(model, tmp_path / "bundle"), DIGITS)
+    assert certificate.passed
+    assert certificate.failures == ()
+    assert [check.batch for check in certificate.batches] == list(BATCHES) == [1, 7, 64, 512]
+    assert all(check.items == min(BATCHES[check.batch], len(DIGITS)) for check in certificate.batches)
+
+
+@pytest.mark.parametrize("kind", ["pca", "mlp", "vq"])
+def test_the_certificate_refuses_an_encoder_with_other_weights(kind: str, tmp_path: Path) -> None:
+    model = trained(kind)
+    certificate = certify(model, broken(bundled(model, tmp_path / "bundle"), "weights"), DIGITS)
+    assert not certificate.passed
+    assert any(failure.startswith("encoder: ") for failure in certificate.failures)
+
+
+def test_the_certificate_refuses_a_random_operator_however_small(tmp_path: Path) -> None:
+    model = trained("mlp")
+    certificate = certify(model, broken(bundled(model, tmp_path / "bundle"), "noise"), DIGITS)
+    assert certificate.random_operators == ("RandomNormalLike",)
+    assert not certificate.passed
+
+
+def test_the_graph_is_what_the_model_computes(tmp_path: Path) -> None:
+    model = trained("vq")
+    bundle = bundled(model, tmp_path / "bundle")
+    with torch.no_grad():
+        expected = model.encode(torch.from_numpy(DIGITS[:99]))
+        embedded = model.embed(expected)
+    codes = bundle.encode(DIGITS[:99], batch_size=10)
+    assert codes.dtype == np.uint16  # 300 entries do not fit a byte
+    np.testing.assert_array_equal(codes, expected.numpy())
+    np.testing.assert_allclose(bundle.embed(DIGITS[:99]), embedded.flatten(1).numpy(), atol=1e-6)
+
+
+def test_the_same_model_gives_the_same_bytes_and_no_path_of_this_machine(tmp_path: Path) -> None:
+    model = trained("mlp")
+    first, second = (bundled(model, tmp_path / name) for name in ("a", "b"))
+    assert first.manifest.encoder == second.manifest.encoder
+    assert first.manifest.decoder == second.manifest.decoder
+    assert b".py" not in (first.folder / "encoder.onnx").read_bytes()
+
+
+def test_random_operators_are_found_in_subgraphs(tmp_path: Path) -> None:
+    def branch(op: str) -> onnx.GraphProto:
+        node = helper.make_node(op, [], ["y"], shape=[1]) if op == "RandomUniform" else helper.make_node(
+            "Constant", [], ["y"], value=helper.make_tensor("v", onnx.TensorProto.FLOAT, [1], [0.0])
+        )  # fmt: skip
+        return helper.make_graph([node], op, [], [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])])
+
+    choice = helper.make_node(
+        "If", ["c"], ["out"], then_branch=branch("Constant"), else_branch=branch("RandomUniform")
+    )
+    graph = helper.make_graph(
+        [choice],
+        "g",
+        [helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])],
+        [helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [1])],
+    )
+    path = tmp_path / "graph.onnx"
+    onnx.save(helper.make_model(graph), path)
+    assert random_operators(path) == ["RandomUniform"]
+
+
+def test_a_manifest_is_sealed_by_its_digest(tmp_path: Path) -> None:
+    bundle = bundled(trained("pca"), tmp_path / "bundle")
+    write_manifest(bundle.folder, bundle.manifest)
+    manifest = read_manifest(bundle.folder)
+    assert manifest.digest == manifest.computed_digest() != ""
