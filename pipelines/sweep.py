@@ -39,8 +39,10 @@ def main(name: str) -> None:
     dataset = open_dataset(project.data(experiment.dataset))
     experiment.check(name, dataset.schema.item)
     plan = SweepPlan(project, params, name, experiment, dataset)
-    run_trials(plan)
+    live = LiveTracking(plan.tracked())
+    run_trials(plan, live)
     record = record_of(plan)
+    live.complete(record)
     write_run(project.run(name), plan, record)
     shutil.rmtree(plan.folder)
     best = record.best_metrics[plan.objective]
@@ -70,7 +72,7 @@ class SweepPlan:
         return SweepRuns.of(store, self.name, settings, self.key, self.budget_name, self.objective)
 
 
-def run_trials(plan: SweepPlan) -> None:
+def run_trials(plan: SweepPlan, live: LiveTracking) -> None:
     """Run every trial that the journals do not hold yet."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
@@ -118,7 +120,7 @@ def run_trials(plan: SweepPlan) -> None:
                 storage_path=str(plan.folder),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=2),
-                callbacks=[LiveTracking(plan.tracked()), SweepProgress(plan, nodes, already)],
+                callbacks=[live, SweepProgress(plan, nodes, already)],
             ),
         )
         tuner.fit()

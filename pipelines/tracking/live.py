@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
-from pipelines.record import EpochRecord
+from pipelines.record import EpochRecord, RunRecord
 from pipelines.tracking.runs import SweepRuns
 from pipelines.tracking.store import UnreachableError, answered
 
@@ -30,6 +30,15 @@ class LiveTracking(Callback):
     ) -> None:
         """Log an epoch, unless the run has it already."""
         self._try(lambda: self._log(trial.config["number"], trial.config["parameters"], result))
+
+    def complete(self, record: RunRecord) -> None:
+        """Log what a sweep that was cut off did not come to, and end the trials' runs."""
+        self._try(lambda: self._complete(record))
+
+    def _complete(self, record: RunRecord) -> None:
+        parent = self._runs.parent(min(trial.started for trial in record.trials))
+        for trial in record.trials:
+            self._runs.complete(parent, trial)
 
     def _log(self, number: int, parameters: dict[str, Any], result: dict[str, Any]) -> None:
         if self._parent is None:

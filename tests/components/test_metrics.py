@@ -60,7 +60,8 @@ def gaussian_window() -> np.ndarray:
         ((20, 15, 1), gaussian_window()),
         ((11, 13, 3), gaussian_window()),
         ((8, 8, 1), np.full((7, 7), 1 / 49)),
-        ((7, 10, 3), np.full((7, 7), 1 / 49)),
+        ((10, 10, 1), np.full((7, 7), 1 / 49)),
+        ((7, 12, 3), np.full((7, 7), 1 / 49)),
     ],
     ids=lambda value: str(getattr(value, "shape", value)),
 )
