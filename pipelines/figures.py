@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import matplotlib as mpl
@@ -57,6 +58,10 @@ def draw_space(record: RunRecord, space: dict[str, Distribution], folder: Path) 
                          edgecolors=color)  # fmt: skip
         if distribution.kind == "log_uniform":
             axes.set_xscale("log")
+            low, high = (float(end) for end in distribution.arguments)
+            axes.set_xticks([low, math.sqrt(low * high), high], minor=False)
+            axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:.2g}"))
+            axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         if distribution.kind != "choice":
             axes.axvspan(*(float(end) for end in distribution.arguments), color=MUTED, alpha=0.25, lw=0)
         axes.set(xlabel=path.rpartition(".")[2].replace("_", " "), ylabel=_words(record.objective))
