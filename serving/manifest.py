@@ -70,10 +70,12 @@ class BatchCheck(_Contract):
 
     batch: int
     items: int
-    encoder_difference: float = Field(description="largest |onnx - torch| of a real code, or of the embedding of a discrete one")
+    encoder_difference: float = Field(description="largest |onnx - torch| of a real code or a discrete one's embedding")
     codes_different: int = Field(description="discrete codes that differ")
     codes_different_beyond_ties: int = Field(description="those whose two nearest choices were not a numeric tie")
-    decoder_difference: float = Field(description="largest |onnx - torch| of a rebuilt value; both are relative to the largest value")
+    decoder_difference: float = Field(
+        description="largest |onnx - torch| of a rebuilt value; both relative to the largest"
+    )
 
 
 class Certificate(_Contract):

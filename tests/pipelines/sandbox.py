@@ -80,9 +80,12 @@ class Sandbox:
         done = subprocess.run(
             command, cwd=self.root, env=self.environment | environment, capture_output=True, text=True, timeout=600
         )
-        assert (done.returncode != 0) == fails, f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        told = f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        assert (done.returncode != 0) == fails, told
         return done
 
-    def stage(self, name: str, *words: str, fails: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+    def stage(
+        self, name: str, *words: str, fails: bool = False, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run one stage."""
         return self.run(sys.executable, "-m", f"pipelines.{name}", *words, fails=fails, **environment)

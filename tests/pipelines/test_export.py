@@ -125,9 +125,7 @@ def test_random_operators_are_found_in_subgraphs(tmp_path: Path) -> None:
         )  # fmt: skip
         return helper.make_graph([node], op, [], [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])])
 
-    choice = helper.make_node(
-        "If", ["c"], ["out"], then_branch=branch("Constant"), else_branch=branch("RandomUniform")
-    )
+    choice = helper.make_node("If", ["c"], ["out"], then_branch=branch("Constant"), else_branch=branch("RandomUniform"))
     graph = helper.make_graph(
         [choice],
         "g",
