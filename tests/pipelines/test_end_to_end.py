@@ -43,8 +43,8 @@ def mlflow_state(root: Path) -> dict[str, Any]:
     run = dict(database.execute(names).fetchall())
     return {
         "runs": rows("select name, status, start_time, end_time from runs"),
-        "params": [(run[r], k, v) for r, k, v in rows("select run_uuid, key, value from params")],
-        "metrics": [(run[r], *rest) for r, *rest in rows("select run_uuid, key, step, value from metrics")],
+        "params": sorted((run[r], k, v) for r, k, v in rows("select run_uuid, key, value from params")),
+        "metrics": sorted((run[r], *rest) for r, *rest in rows("select run_uuid, key, step, value from metrics")),
         "tags": sorted(
             (run[r], k, run.get(v, v)) for r, k, v in rows("select run_uuid, key, value from tags")
             if k != "mlflow.loggedImages"
