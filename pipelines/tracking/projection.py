@@ -90,7 +90,8 @@ class Projection:
         client, run_id, record = store.client, parent.info.run_id, self.record
         ended = max(trial.ended for trial in record.trials)
         ties = {"model_id": model_id, "dataset_name": self.schema.name, "dataset_digest": self.schema.digest[:32]}
-        figures = {name: value for name, value in self.metrics.items() if isinstance(value, int | float)}
+        # mse is squared_error over an item's values: one of them is enough to compare runs by.
+        figures = {n: value for n, value in self.metrics.items() if isinstance(value, int | float) and n != "mse"}
         metrics = [metric(name, value, ended, 0, **ties) for name, value in figures.items()]
         best = short_names(record.best.parameters)
         params = [Param(name, value) for name, value in {**best, "trials": str(len(record.trials))}.items()]

@@ -433,8 +433,8 @@ def test_names_of_fifteen_crowded_points_do_not_collide() -> None:
     axes = figure.add_subplot()
     points = {f"experiment-{i}": (960.0 + i % 3, 5.0 + 0.05 * i) for i in range(10)}
     points |= {f"smaller-{i}": (50.0 * (i + 1), 12.0 - i) for i in range(5)}
-    compare.scale(axes.xaxis, axes.set_xscale, axes.set_xlim, [bits for bits, _ in points.values()])
-    compare.scale(axes.yaxis, axes.set_yscale, axes.set_ylim, [error for _, error in points.values()])
+    rate_distortion.scale(axes.xaxis, axes.set_xscale, axes.set_xlim, [bits for bits, _ in points.values()])
+    rate_distortion.scale(axes.yaxis, axes.set_yscale, axes.set_ylim, [error for _, error in points.values()])
     rate_distortion.place_names(axes, points)
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(note) for note in axes.texts]  # an annotation's own extent takes in its line
