@@ -30,6 +30,7 @@ lint: $(INSTALLED)
 	lint-imports --no-cache
 
 ui: $(INSTALLED)
+	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the UI is at $$MLFLOW_TRACKING_URI"; exit 1;; esac
 	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port $(PORT)
 
 clean:

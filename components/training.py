@@ -70,7 +70,7 @@ def descend(model: Model, settings: TrainingSettings, run: TrainingRun, resume: 
         Each epoch's metrics and state.
 
     Raises:
-        Diverged: the training loss became infinite or NaN.
+        Diverged: a figure of an epoch is infinite or NaN.
     """
     from components.models.contract import Epoch  # here: models import this module
 
@@ -109,10 +109,11 @@ def descend(model: Model, settings: TrainingSettings, run: TrainingRun, resume: 
                     totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach() * len(batch)
                 step += 1
         trained = {f"train_{name}": float(total) / len(train) for name, total in totals.items()}
-        if not math.isfinite(trained["train_loss"]):
-            raise Diverged(f"the training loss became {trained['train_loss']} in epoch {epoch}")
         trained["train_items_per_second"] = len(train) / (time.perf_counter() - began)
         measured = {f"validation_{name}": value for name, value in measure(model, validation).items()}
+        for name, figure in (trained | measured).items():
+            if not math.isfinite(figure):
+                raise Diverged(f"{name} became {figure} in epoch {epoch}")
         yield Epoch(epoch, trained | measured, _state(model, optimizer, epoch))
 
 

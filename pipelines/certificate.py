@@ -30,9 +30,9 @@ def certify(model: Model, bundle: Bundle, items: Array) -> Certificate:
     Args:
         model: the trained model, on the CPU.
         bundle: through ONNX Runtime, as it will be served.
-        items: real raw items (n, *item.shape); as many are used as there are, up to the largest count in BATCHES.
+        items: real raw items (n, *item.shape); the first are used, again and again where there are too few.
     """
-    checks = [_compare(model, bundle, np.asarray(items[:count]), batch) for batch, count in BATCHES.items()]
+    checks = [_compare(model, bundle, items[np.arange(n) % len(items)], batch) for batch, n in BATCHES.items()]
     graphs = [bundle.manifest.encoder, *([bundle.manifest.decoder] if bundle.manifest.decoder else [])]
     random = sorted({operator for graph in graphs for operator in random_operators(bundle.folder / graph.file)})
     failures = [failure for check in checks for failure in _failures(check)]
@@ -57,12 +57,13 @@ def _compare(model: Model, bundle: Bundle, items: Array, batch: int) -> BatchChe
     if model.code.levels is None:
         difference = _relative(found, expected.numpy())
     else:
-        margins = model.margins(tensor)
-        assert margins is not None, "a discrete code has margins"  # noqa: S101
-        wrong = found.astype(np.int64) != expected.numpy()
-        different, beyond = int(wrong.sum()), int((wrong & (margins.numpy() > TIE)).sum())
+        chosen = torch.from_numpy(found.astype(np.int64))
+        regrets = model.regrets(tensor, chosen)
+        assert regrets is not None, "a discrete code has regrets"  # noqa: S101
+        wrong = chosen != expected
+        different, beyond = int(wrong.sum()), int((wrong & ~(regrets <= TIE)).sum())
         # Embeddings are held against those of the codes that ONNX chose, so that a tie counts once.
-        embedded = model.embed(torch.from_numpy(found.astype(np.int64))).flatten(1).numpy()
+        embedded = model.embed(chosen).flatten(1).numpy()
         difference = _relative(bundle.embed(items, batch), embedded)
     decoded = 0.0
     if bundle.manifest.decoder is not None:

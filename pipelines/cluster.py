@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from pipelines.project import StageError
+from serving.sessions import available_cpus
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -20,16 +24,28 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is to share among trials."""
+    """What there is to share among trials: CPUs and GPUs of each node."""
 
-    nodes: int
-    cpus: float
-    gpus: float
+    shares: tuple[tuple[float, float], ...]
 
-    def slots(self, cpus: float, gpus: float) -> int:
-        """Return how many trials of this size run at once, at least one."""
-        by_gpu = self.gpus // gpus if gpus else float("inf")
-        return max(1, int(min(self.cpus // cpus, by_gpu)))
+    def __str__(self) -> str:
+        cpus, gpus = (sum(share) for share in zip(*self.shares, strict=True))
+        return f"{len(self.shares)} node{'s' * (len(self.shares) > 1)}, {cpus:g} CPUs, {gpus:g} GPUs"
+
+    def slots(self, experiment: str, cpus: float, gpus: float) -> int:
+        """Return how many trials of this size run at once.
+
+        Raises:
+            StageError: none does, on any node; Ray would wait for ever.
+        """
+        fits = [
+            min(has // needs for has, needs in zip(node, (cpus, gpus), strict=True) if needs) for node in self.shares
+        ]
+        if not sum(fits):
+            largest = ", ".join(f"{node[0]:g} CPUs and {node[1]:g} GPUs" for node in sorted(set(self.shares)))
+            asked = f"{cpus:g} CPUs and {gpus:g} GPUs"
+            raise StageError(f"experiments.{experiment}.sweep: a trial asks for {asked}, the nodes have {largest}")
+        return int(sum(fits))
 
 
 @contextmanager
@@ -43,22 +59,38 @@ def connected(data_bytes: int) -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     import ray
 
+    address = os.environ.get("RAY_ADDRESS", "")
     ours = not ray.is_initialized()
-    if ours and os.environ.get("RAY_ADDRESS"):
+    if ours and address:
+        _knock(address)
         ray.init(log_to_driver=False, logging_level="error")
     elif ours:
         ray.init(
             address="local",
-            num_cpus=len(os.sched_getaffinity(0)),
+            num_cpus=available_cpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level="error",
             object_store_memory=max(200_000_000, 2 * data_bytes),
         )
     try:
-        total = ray.cluster_resources()
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        yield Cluster(len(alive), total.get("CPU", 1.0), total.get("GPU", 0.0))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield Cluster(tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes))
     finally:
         if ours:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See that somebody answers at `host:port`, for Ray would try for minutes.
+
+    Raises:
+        StageError: nobody does.
+    """
+    host, _, port = address.rpartition("://")[2].partition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise StageError(f"RAY_ADDRESS is {address}, and nobody answers there: {error}") from error

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from components import metrics
 from components.data import PreparedDataset, open_dataset
 from components.items import ItemSpec
 from pipelines import pictures
-from pipelines.project import Project, stage
+from pipelines.project import Project, stage, written_whole
 from pipelines.settings import load_params
 from serving.bundle import Bundle
 
@@ -136,10 +134,7 @@ def draw(
     codes: Array,
 ) -> None:
     """Write an experiment's pictures into `folder`."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        made = Path(scratch, "plots")
-        made.mkdir()
+    with written_whole(folder) as made:
         item = dataset.schema.item
         if rebuilt is not None:
             chosen = pictures.one_of_each(dataset.labels("test"), len(items))
@@ -150,9 +145,6 @@ def draw(
         if bundle.manifest.code.levels is not None:
             counts = np.bincount(codes.reshape(-1), minlength=bundle.manifest.code.levels)
             pictures.draw_codebook(counts, made / "codebook.png")
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
 
 
 def write_metrics(path: Path, document: dict[str, Any]) -> None:

@@ -6,16 +6,14 @@ python -m pipelines.export EXPERIMENT
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from components.data import PreparedDataset, open_dataset
 from components.models import Model
 from pipelines.certificate import UNPROVEN, certify
 from pipelines.graphs import code_contract, export_decoder, export_encoder, item_contract
-from pipelines.project import Project, StageError, stage
+from pipelines.project import Project, StageError, stage, written_whole
 from pipelines.record import RunRecord, digest_of, read_record, read_weights
 from serving.bundle import Bundle
 from serving.manifest import MANIFEST, Certificate, Manifest
@@ -46,10 +44,7 @@ def export(model: Model, record: RunRecord, dataset: PreparedDataset, folder: Pa
     Raises:
         StageError: the graphs do not compute what the model computes; nothing is written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        made = Path(scratch, "bundle")
-        made.mkdir()
+    with written_whole(folder) as made:
         draft = Manifest(
             name=record.experiment,
             item=item_contract(model),
@@ -67,9 +62,6 @@ def export(model: Model, record: RunRecord, dataset: PreparedDataset, folder: Pa
         if not certificate.passed:
             raise StageError(f"{record.experiment}: no certificate: " + "; ".join(certificate.failures))
         write_manifest(made, draft.model_copy(update={"certificate": certificate}))
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
     return certificate
 
 

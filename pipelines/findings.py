@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from markupsafe import Markup
 
 if TYPE_CHECKING:
-    from pipelines.compare import Entry
+    from pipelines.entries import Entry
 
 NAMED = 3  # of those not apart from the best, in a sentence; the leaderboard marks them all
 SIGNIFICANT = "four significant digits"

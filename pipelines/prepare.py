@@ -6,8 +6,9 @@ python -m pipelines.prepare NAME
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from components.data import SPLITS, DatasetSchema, DatasetSettings, RawDataset, load, write_dataset
+from components.data import SPLITS, ArraySettings, DatasetSchema, DatasetSettings, RawDataset, load, write_dataset
 from components.settings import SettingError
 from pipelines.project import Project, StageError, stage
 from pipelines.settings import Params, load_params
@@ -24,6 +25,8 @@ def main(name: str) -> None:
     project = Project.here()
     params = load_params(project)
     settings = find_settings(params, name)
+    for path in untracked(settings, project):
+        sys.stdout.write(f"note: {path} is not below inputs/: after changing it, run `dvc repro -f prepare@{name}`\n")
     raw = load_raw(settings, name, params.seed, project)
     schema = write_dataset(
         project.data(name), name, raw.item, raw.splits, raw.classes, source=raw.source, licence=raw.licence
@@ -36,6 +39,14 @@ def find_settings(params: Params, name: str) -> DatasetSettings:
     if name not in params.datasets:
         raise StageError(f"datasets.{name}: not in params.yaml; it has {', '.join(params.datasets)}")
     return params.datasets[name]
+
+
+def untracked(settings: DatasetSettings, project: Project) -> list[Path]:
+    """Return the user's own files whose changes DVC will not see, because they are not below `inputs/`."""
+    if not isinstance(settings, ArraySettings):
+        return []  # the others check what they get against a pinned digest
+    given = [path for path in (settings.source, settings.labels) if path is not None]
+    return [path for path in given if not (project.root / path).is_relative_to(project.root / "inputs")]
 
 
 def load_raw(settings: DatasetSettings, name: str, seed: int, project: Project) -> RawDataset:

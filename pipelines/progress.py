@@ -25,8 +25,7 @@ class SweepProgress(Callback):
         self._already = already
         self._at: dict[int, int] = {}
         self._printed: dict[int, float] = {}
-        shape = f"{cluster.nodes} node{'s' * (cluster.nodes > 1)}, {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs"
-        self._greeting = f"{self._name}: {self._trials} trials of at most {self._epochs} epochs on {shape}"
+        self._greeting = f"{self._name}: {self._trials} trials of at most {self._epochs} epochs on {cluster}"
 
     def setup(self, **info: Any) -> None:
         """Start the bar; not before, for Ray copies a callback and nobody can copy a terminal."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +84,27 @@ class Project:
         return self.root / "plots" / experiment
 
 
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to write into that takes the place of `folder` at the end, and only if all went well."""
+    made = folder.parent / f".{folder.name}.partial"
+    shutil.rmtree(made, ignore_errors=True)  # of a stage that was killed
+    made.mkdir(parents=True)
+    try:
+        yield made
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
 def stage(main: Callable[..., None]) -> None:
     """Run a stage's `main` with the command line's words; a mistake of the user's is one line, not a traceback."""
+    wanted = [name.upper() for name in inspect.signature(main).parameters]
+    if len(sys.argv) - 1 != len(wanted):
+        module = main.__globals__["__spec__"].name
+        sys.exit(f"usage: python -m {' '.join([module, *wanted])}")
     try:
         main(*sys.argv[1:])
     except (StageError, SettingError, DataError, BundleError) as error:

@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 from pipelines.figures import ACCENT, INK, MUTED, save
 
 if TYPE_CHECKING:
-    from pipelines.compare import Entry
+    from pipelines.entries import Entry
 
 # A family has a colour and a marker, so that no reader depends on colours alone.
 PALETTE = (ACCENT, "#2f6db3", "#2a8f6b", "#8a5bb5", "#b0861f", "#c2477f", "#3596a5", INK)

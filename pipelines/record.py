@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,10 +32,11 @@ class _Contract(BaseModel):
 
 
 class EpochRecord(_Contract):
-    """One epoch: when it ended (milliseconds since 1970) and what was measured."""
+    """One epoch: when it ended (milliseconds since 1970), how long it took, and what was measured."""
 
     epoch: int
     timestamp: int
+    seconds: float
     metrics: dict[str, float]
 
 
@@ -59,8 +61,9 @@ class TrialRecord(_Contract):
         return self.history[-1].timestamp if self.history else self.started
 
     def best(self, objective: str) -> EpochRecord | None:
-        """Return the epoch at which the objective was smallest; None before the first."""
-        return min(self.history, key=lambda epoch: epoch.metrics[objective], default=None)
+        """Return the epoch at which the objective was smallest; None where it never was a number."""
+        measured = (epoch for epoch in self.history if math.isfinite(epoch.metrics[objective]))
+        return min(measured, key=lambda epoch: epoch.metrics[objective], default=None)
 
 
 class RunRecord(_Contract):
@@ -84,6 +87,7 @@ class RunRecord(_Contract):
     model: ModelSettings = Field(description="the best trial's model, nothing left open")
     weights_sha256: str
     parameters: int = Field(description="trained numbers in the model")
+    git_commit: str
     versions: dict[str, str]
 
     @property
@@ -98,8 +102,8 @@ class RunRecord(_Contract):
 
     @property
     def trial_seconds(self) -> float:
-        """Seconds that the trials took, summed."""
-        return sum(trial.ended - trial.started for trial in self.trials) / 1000
+        """Seconds that the trials' epochs took, summed; the time that a cut-off sweep lay still is not in it."""
+        return sum(epoch.seconds for trial in self.trials for epoch in trial.history)
 
 
 def digest_of(*parts: object) -> str:

@@ -5,61 +5,35 @@ python -m pipelines.register
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 
 from ruamel.yaml import YAML
 
-from components.data import open_dataset
+from pipelines.entries import read_entries
 from pipelines.project import Project, StageError, stage
-from pipelines.record import digest_of, read_record
+from pipelines.record import digest_of
 from pipelines.settings import load_params
 from pipelines.tracking.projection import Projection
 from pipelines.tracking.store import Store, answered
-from serving.manifest import read_manifest
 
 
 def main() -> None:
-    """Register every experiment of params.yaml."""
-    project = Project.here()
-    projections = [projection_of(project, name) for name in load_params(project).experiments]
-    store = Store.of(project.home)
-    with answered(store):
-        for projection in projections:
-            written = projection.apply(store)
-            sys.stdout.write(f"{projection.record.experiment}: {', '.join(written) or 'nothing new'}\n")
-
-
-def projection_of(project: Project, name: str) -> Projection:
-    """Gather one experiment from disk.
+    """Register every experiment of params.yaml.
 
     Raises:
-        StageError: its bundle has no passing certificate, or something is missing or damaged.
+        StageError: an experiment's files do not belong together, or its certificate did not pass; or MLflow is away.
     """
-    record = read_record(project.run(name))
-    manifest = read_manifest(project.bundle(name))
-    if not manifest.certificate.passed:
-        reasons = "; ".join(manifest.certificate.failures)
-        raise StageError(f"{project.bundle(name)}: not registered, its certificate did not pass: {reasons}")
-    return Projection(
-        record=record,
-        schema=open_dataset(project.data(record.dataset)).schema,
-        manifest=manifest,
-        bundle=project.bundle(name),
-        metrics=json.loads(project.metrics(name).read_text()),
-        pictures=tuple(sorted([*project.plots(name).glob("*.png"), *project.run(name).glob("*.png")])),
-        origin={"git_commit": git_commit(project), "dvc_stage": dvc_stage(project, name)},
-    )
-
-
-def git_commit(project: Project) -> str:
-    """Return the commit of the working copy, with `+changes` where it is not clean; `none` without one."""
-    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
-    head, changes = (subprocess.run(c, cwd=project.root, capture_output=True, text=True) for c in commands)
-    if head.returncode:
-        return "none"
-    return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+    project = Project.here()
+    entries = read_entries(project, load_params(project))
+    for entry in entries:
+        if not entry.manifest.certificate.passed:
+            reasons = "; ".join(entry.manifest.certificate.failures)
+            raise StageError(f"{entry.name}: not registered, its certificate did not pass: {reasons}")
+    store = Store.of(project.home)
+    with answered(store):
+        for entry in entries:
+            written = Projection(entry, project.bundle(entry.name), dvc_stage(project, entry.name)).apply(store)
+            sys.stdout.write(f"{entry.name}: {', '.join(written) or 'nothing new'}\n")
 
 
 def dvc_stage(project: Project, name: str) -> str:

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipelines.findings import COLUMNS, Column, Standing, ends, findings, standing, value, written
 
 if TYPE_CHECKING:
-    from pipelines.compare import Entry
+    from pipelines.entries import Entry
 
 TEMPLATE = "report.html.j2"
 ALL_OPEN = 4  # sections that still read well unfolded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -105,8 +106,12 @@ def fill(tree: Any, parameters: Mapping[str, Value], path: str = "") -> Any:
     return tree
 
 
-def corners(space: Mapping[str, Distribution]) -> Iterator[Parameters]:
-    """Yield assignments that hold every distribution's extremes at least once."""
+def corners(space: Mapping[str, Distribution], most: int = 64) -> Iterator[Parameters]:
+    """Yield every combination of extremes, or where those are more than `most`, each extreme at least once."""
+    if math.prod(len(distribution.extremes) for distribution in space.values()) <= most:
+        for values in itertools.product(*(distribution.extremes for distribution in space.values())):
+            yield dict(zip(space, values, strict=True))
+        return
     first = {path: distribution.extremes[0] for path, distribution in space.items()}
     yield first
     for path, distribution in space.items():

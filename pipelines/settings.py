@@ -170,6 +170,8 @@ def _model_mistakes(path: str, experiment: dict[str, Any], datasets: object) -> 
         if space or given:
             key = next(iter(space), None) or given[0]
             yield f"{path}.{key}: has no use here, pca is fitted in closed form in one trial"
+    elif not space and any(isinstance(b, dict) and b.get("trials", 1) != 1 for b in map(experiment.get, given)):
+        yield f"{path}: more than one trial, and nothing to search: every trial would be the same"
     elif len(given) < 2:
         missing = {"quick", "paper"} - set(given)
         yield f"{path}: {' and '.join(sorted(missing))} must be given, as {{epochs: 8, trials: 3}}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from scipy.stats import qmc
@@ -27,39 +28,37 @@ class JournaledSearch(Searcher):
     def __init__(self, sweep: Path, space: dict[str, Distribution], objective: str, trials: int, seed: int) -> None:
         super().__init__(metric=objective, mode="min")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._sweep, self._trials, self._seed = sweep, trials, seed
+        self._sweep, self._seed = sweep, seed
         self._distributions = space
         self._space = {path: distribution.optuna() for path, distribution in space.items()}
-        self._study = optuna.create_study(direction="minimize")
+        self._ended: dict[int, optuna.trial.FrozenTrial] = {}
         self._numbers: dict[str, int] = {}
-        past = [journal.read() for journal in journals(sweep)]
-        self._unfinished = [(trial.number, trial.parameters) for trial in past if trial.status == "running"]
-        self._next = 1 + max((trial.number for trial in past), default=0)
-        for trial in past:
-            if trial.status != "running":
-                self._remember(trial.number)
+        past = {trial.number: trial for trial in (journal.read() for journal in journals(sweep))}
+        unfinished = [number for number, trial in past.items() if trial.status == "running"]
+        self._left = unfinished + [number for number in range(1, trials + 1) if number not in past]
+        for number in sorted(past.keys() - set(unfinished)):
+            self._remember(number)
 
     @property
     def to_run(self) -> int:
-        """Trials that are not finished yet, new ones included."""
-        return len(self._unfinished) + max(0, self._trials - self._next + 1)
+        """Trials that have not ended, new ones included."""
+        return len(self._left)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return a trial's number and parameters, its journal opened."""
-        if self._unfinished:
-            number, parameters = self._unfinished.pop(0)
-        elif self._next <= self._trials:
-            number, self._next = self._next, self._next + 1
-            parameters = self._draw(number)
-            Journal.of(self._sweep, number).open(number, parameters)
-        else:
+        if not self._left:
             return None
+        number = self._left.pop(0)
+        journal = Journal.of(self._sweep, number)
+        if not journal.exists():
+            journal.open(number, self._draw(number))
         self._numbers[trial_id] = number
-        return {"number": number, "parameters": parameters}
+        return {"number": number, "parameters": journal.read().parameters}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Close the journal of a trial that Ray says is over, and learn from it."""
-        number = self._numbers.pop(trial_id)
+        if (number := self._numbers.pop(trial_id, None)) is None:
+            return
         Journal.of(self._sweep, number).close("failed" if error else "stopped")
         self._remember(number)
 
@@ -68,19 +67,18 @@ class JournaledSearch(Searcher):
             # Few trials drawn at random often fall together; a low-discrepancy sequence spreads them.
             point = qmc.Halton(len(self._space), rng=self._seed).random(number)[-1]
             return {path: d.at(share) for (path, d), share in zip(self._distributions.items(), point, strict=True)}
-        self._study.sampler = optuna.samplers.TPESampler(seed=self._seed * 100_003 + number)
-        trial = self._study.ask(self._space)
-        return dict(trial.params)
+        study = optuna.create_study(sampler=TPESampler(n_startup_trials=1, seed=self._seed * 100_003 + number))
+        study.add_trials([self._ended[past] for past in sorted(self._ended)])
+        return dict(study.ask(self._space).params)
 
     def _remember(self, number: int) -> None:
         trial = Journal.of(self._sweep, number).read()
         best = trial.best(self._metric)
-        state = TrialState.COMPLETE if best else TrialState.FAIL
-        value = best.metrics[self._metric] if best else None
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                state=state, params=dict(trial.parameters), distributions=self._space, value=value
-            )
+        self._ended[number] = optuna.trial.create_trial(
+            state=TrialState.COMPLETE if best else TrialState.FAIL,
+            value=best.metrics[self._metric] if best else None,
+            params=dict(trial.parameters),
+            distributions=self._space,
         )
 
     def save(self, checkpoint_path: str) -> None:

@@ -5,13 +5,16 @@ python -m pipelines.sweep EXPERIMENT
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import shutil
-import tempfile
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +23,7 @@ from components.data import PreparedDataset, open_dataset
 from pipelines import cluster
 from pipelines.figures import draw_history, draw_space
 from pipelines.progress import SweepProgress
-from pipelines.project import Project, StageError, stage
+from pipelines.project import Project, StageError, stage, written_whole
 from pipelines.record import WEIGHTS, RunRecord, digest_of, write_record
 from pipelines.settings import Budget, ExperimentSettings, Params, load_params
 from pipelines.tracking.live import LiveTracking
@@ -28,7 +31,12 @@ from pipelines.tracking.runs import SweepRuns
 from pipelines.tracking.store import Store
 from pipelines.trial import Journal, journals, run_trial
 
-DECISIVE = ("sweep", "trial", "suggest", "search", "settings")  # modules beside this one that shape a sweep
+if TYPE_CHECKING:
+    from pipelines.suggest import JournaledSearch
+
+Items = np.ndarray[Any, np.dtype[Any]]
+
+DECISIVE = ("halving", "search", "settings", "suggest", "sweep", "trial")  # modules beside this one that shape a sweep
 
 
 def main(name: str) -> None:
@@ -39,14 +47,16 @@ def main(name: str) -> None:
     dataset = open_dataset(project.data(experiment.dataset))
     experiment.check(name, dataset.schema.item)
     plan = SweepPlan(project, params, name, experiment, dataset)
-    live = LiveTracking(plan.tracked())
-    run_trials(plan, live)
-    record = record_of(plan)
-    live.complete(record)
-    write_run(project.run(name), plan, record)
-    shutil.rmtree(plan.folder)
+    with plan.alone():
+        live = LiveTracking(plan.tracked())
+        run_trials(plan, live)
+        record = record_of(plan, git_commit(project))
+        live.complete(record)
+        write_run(project.run(name), plan, record)
+        plan.forget()
     best = record.best_metrics[plan.objective]
-    print(f"{name}: best of {len(record.trials)}: trial {record.best_trial}, {plan.objective} {best:.4g}")  # noqa: T201
+    said = f"{name}: best of {len(record.trials)}: trial {record.best_trial}, {plan.objective} {best:.4g}"
+    sys.stdout.write(f"{said}\n")
 
 
 class SweepPlan:
@@ -65,6 +75,29 @@ class SweepPlan:
         self.folder = project.cache / "sweeps" / f"{name}-{self.key[:12]}"
         self.home = project.home
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the sweep's folder, which working copies share, against another process.
+
+        Raises:
+            StageError: another process sweeps the same.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.folder.with_suffix(".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StageError(f"{self.name}: the same sweep is running in another process; wait for it") from error
+            yield
+        self.folder.with_suffix(".lock").unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Delete the journals; renamed first, so that a kill in between leaves none rather than some."""
+        doomed = self.folder.with_suffix(".done")
+        shutil.rmtree(doomed, ignore_errors=True)
+        self.folder.rename(doomed)
+        shutil.rmtree(doomed)
+
     def tracked(self) -> SweepRuns:
         """Return where the sweep's runs are tracked."""
         settings = self.experiment.model_dump(mode="json")
@@ -73,75 +106,73 @@ class SweepPlan:
 
 
 def run_trials(plan: SweepPlan, live: LiveTracking) -> None:
-    """Run every trial that the journals do not hold yet."""
-    from ray import tune
-    from ray.tune.schedulers import ASHAScheduler
+    """Run every trial that the journals do not hold yet.
 
+    Raises:
+        StageError: it was interrupted, or no node of the cluster is large enough for a trial.
+    """
     from pipelines.suggest import JournaledSearch
 
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    share, budget = plan.experiment.sweep, plan.budget
-    search = JournaledSearch(plan.folder, plan.experiment.space, plan.objective, budget.trials, plan.seed)
-    if not search.to_run:
-        return
+    search = JournaledSearch(plan.folder, plan.experiment.space, plan.objective, plan.budget.trials, plan.seed)
+    if search.to_run:
+        train, validation = plan.dataset.array("train"), plan.dataset.array("validation")
+        with cluster.connected(train.nbytes + validation.nbytes) as nodes:
+            tune_trials(plan, live, search, nodes, np.asarray(train), np.asarray(validation))
+    ended = [journal for journal in journals(plan.folder) if journal.read().status != "running"]
+    if len(ended) < plan.budget.trials:
+        left = plan.budget.trials - len(ended)
+        raise StageError(
+            f"{plan.name}: cut off with {left} of {plan.budget.trials} trials to go; run it again to go on"
+        )
+
+
+def tune_trials(
+    plan: SweepPlan,
+    live: LiveTracking,
+    search: JournaledSearch,
+    nodes: cluster.Cluster,
+    train: Items,
+    validation: Items,
+) -> None:
+    """Hand the trials that are left to Ray Tune; the arrays go to each node's shared memory once."""
+    from ray import tune
+
+    from pipelines.halving import ResumedHalving
+
+    share, epochs = plan.experiment.sweep, plan.budget.epochs
+    slots = nodes.slots(plan.name, share.cpus, share.gpus)
     already = sum(len(journal.read().history) for journal in journals(plan.folder))
-    train, validation = plan.dataset.array("train"), plan.dataset.array("validation")
-    with cluster.connected(train.nbytes + validation.nbytes) as nodes:
-        asha = ASHAScheduler(
-            time_attr="epoch",
-            max_t=budget.epochs + 1,
-            grace_period=min(budget.epochs, share.first_rung or -(-budget.epochs // 3)),
-            reduction_factor=share.reduction,
-            metric=plan.objective,
-            mode="min",
-        )
-        replay(plan.folder, asha, plan.objective)
-        trainable = tune.with_parameters(
-            run_trial,
-            sweep=str(plan.folder),
-            experiment=plan.experiment.model_dump(mode="json"),
-            item=plan.dataset.schema.item.model_dump(mode="json"),
-            run={"epochs": budget.epochs, "seed": plan.seed},
-            objective=plan.objective,
-            train=np.asarray(train),
-            validation=np.asarray(validation),
-        )
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": share.cpus, "gpu": share.gpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=search,
-                scheduler=asha,
-                num_samples=search.to_run,
-                max_concurrent_trials=min(search.to_run, nodes.slots(share.cpus, share.gpus)),
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="ray",
-                storage_path=str(plan.folder),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=2),
-                callbacks=[live, SweepProgress(plan, nodes, already)],
-            ),
-        )
-        tuner.fit()
-    unfinished = [journal.folder.name for journal in journals(plan.folder) if journal.read().status == "running"]
-    if unfinished or len(journals(plan.folder)) < budget.trials:
-        raise StageError(f"{plan.name}: cut off with {', '.join(unfinished) or 'trials'} to go; run it again to go on")
+    trainable = tune.with_parameters(
+        run_trial,
+        sweep=str(plan.folder),
+        experiment=plan.experiment.model_dump(mode="json"),
+        item=plan.dataset.schema.item.model_dump(mode="json"),
+        run={"epochs": epochs, "seed": plan.seed},
+        objective=plan.objective,
+        train=train,
+        validation=validation,
+    )
+    first_rung = share.first_rung or -(-epochs // 3)
+    tune.Tuner(
+        tune.with_resources(trainable, {"cpu": share.cpus, "gpu": share.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=ResumedHalving(plan.folder, plan.objective, epochs, first_rung, share.reduction),
+            num_samples=search.to_run,
+            max_concurrent_trials=min(search.to_run, slots),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(plan.folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=2),
+            callbacks=[live, SweepProgress(plan, nodes, already)],
+        ),
+    ).fit()
 
 
-def replay(folder: Path, scheduler: Any, objective: str) -> None:
-    """Tell a fresh scheduler what the finished trials reported, so that its rungs are as they were."""
-    for journal in journals(folder):
-        past = journal.read()
-        if past.status == "running":
-            continue
-        trial = SimpleNamespace(trial_id=f"past-{past.number}")
-        scheduler.on_trial_add(None, trial)
-        for epoch in past.history:
-            scheduler.on_trial_result(None, trial, {"epoch": epoch.epoch, objective: epoch.metrics[objective]})
-
-
-def record_of(plan: SweepPlan) -> RunRecord:
+def record_of(plan: SweepPlan, commit: str) -> RunRecord:
     """Read the journals into one record.
 
     Raises:
@@ -175,23 +206,18 @@ def record_of(plan: SweepPlan) -> RunRecord:
         model=model,
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         parameters=sum(tensor.numel() for tensor in built.state_dict().values()),
+        git_commit=commit,
         versions={package: importlib.metadata.version(package) for package in ("torch", "ray", "optuna", "numpy")},
     )
 
 
 def write_run(folder: Path, plan: SweepPlan, record: RunRecord) -> None:
     """Write the run record, its weights and its pictures: whole, or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        made = Path(scratch, "run")
-        made.mkdir()
+    with written_whole(folder) as made:
         shutil.copyfile(Journal.of(plan.folder, record.best_trial).best, made / WEIGHTS)
         write_record(made, record)
         draw_history(record, made)
         draw_space(record, plan.experiment.space, made)
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
 
 
 def code_digest() -> str:
@@ -199,6 +225,16 @@ def code_digest() -> str:
     here = Path(__file__).parent
     files = [*Path(components.__file__).parent.rglob("*.py"), *(here / f"{name}.py" for name in DECISIVE)]
     return digest_of(*((path.name, path.read_text()) for path in sorted(files)))
+
+
+def git_commit(project: Project) -> str:
+    """Return the commit of the working copy, with `+changes` where its code or settings differ; `none` without one."""
+    status = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock"]
+    commands = (["git", "rev-parse", "HEAD"], status)
+    head, changes = (subprocess.run(c, cwd=project.root, capture_output=True, text=True) for c in commands)
+    if head.returncode:
+        return "none"
+    return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
 
 
 if __name__ == "__main__":

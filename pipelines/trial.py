@@ -48,6 +48,10 @@ class Journal:
         """The best weights."""
         return self.folder / "best.safetensors"
 
+    def exists(self) -> bool:
+        """Return whether the trial was begun."""
+        return (self.folder / "trial.json").exists()
+
     def open(self, number: int, parameters: Parameters) -> None:
         """Start the journal."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -59,8 +63,10 @@ class Journal:
 
     def close(self, status: Status) -> None:
         """Note how the trial ended; the first word stands."""
-        if self._entry()["status"] == "running":
-            self.note(status=status)
+        entry = self._entry()
+        if entry["status"] == "running":
+            kept = entry.get("reason", "") if status in ("failed", "diverged") else ""
+            self.note(status=status, reason=kept)
 
     def read(self) -> TrialRecord:
         """Return the trial as far as it is known."""
@@ -112,19 +118,22 @@ def run_trial(
     model = settings.build(ItemSpec.model_validate(item), seed=run["seed"])
     resume = State.load(journal.state) if journal.state.exists() else None
     record = journal.read()
+    first = Journal.of(Path(sweep), 1).read()
     history = list(record.history)
 
     def report(done: EpochRecord, again: bool = False) -> None:
-        times = {"started": record.started, "ended": done.timestamp, "again": again}
-        tune.report({"epoch": done.epoch, **times, **done.metrics})
+        times = {"sweep_started": first.started, "started": record.started, "ended": done.timestamp}
+        tune.report({"epoch": done.epoch, "again": again, **times, **done.metrics})
 
     for past in history:
         report(past, again=True)
     lowest = min((past.metrics[objective] for past in history), default=float("inf"))
 
+    began = time.perf_counter()
     try:
         for epoch in model.fit(TrainingRun(train, validation, **run), resume):
-            history.append(EpochRecord(epoch=epoch.number, timestamp=_now(), metrics=epoch.metrics))
+            seconds = time.perf_counter() - began
+            history.append(EpochRecord(epoch=epoch.number, timestamp=_now(), seconds=seconds, metrics=epoch.metrics))
             if epoch.metrics[objective] < lowest:
                 lowest = epoch.metrics[objective]
                 State(epoch.state.part("model"), {"epoch": epoch.number}).save(journal.best)
@@ -133,6 +142,7 @@ def run_trial(
             if epoch.number == run["epochs"]:
                 journal.close("finished")  # before the scheduler hears of it, which could only call it stopped
             report(history[-1])
+            began = time.perf_counter()
     except Diverged as error:
         journal.note(reason=str(error))
         journal.close("diverged")

@@ -21,10 +21,11 @@ def main() -> None:
     name = list(params.experiments)[-1]
     dataset = open_dataset(project.data(params.experiment(name).dataset))
     items = dataset.folder / dataset.schema.splits["test"].arrays["items"].file
-    store = os.environ.get("MLFLOW_TRACKING_URI", "this project's SQLite")
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    ui = server if server.startswith("http") else "make ui   (http://127.0.0.1:5000)"
     sys.stdout.write(
         f"\nReport     {shown(project.reports / 'index.html')}\n"
-        f"MLflow UI  make ui   (http://127.0.0.1:5000, {store})\n"
+        f"MLflow UI  {ui}\n"
         f"Encode     .venv/bin/hourglass encode {shown(items)} --model models:/{name}@champion --out codes/{name}\n"
     )
 

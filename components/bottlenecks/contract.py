@@ -65,6 +65,9 @@ class Bottleneck(nn.Module, ABC):
     def embed(self, codes: Tensor) -> Tensor:
         """Return what the decoder takes, (batch, *latent_shape), from stored codes."""
 
-    def margins(self, latents: Tensor) -> Tensor | None:
-        """Return how clear each discrete choice was, of the codes' shape: 0 is a tie. None for real codes."""
+    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor | None:
+        """Return how much worse each discrete choice in `codes` is than the best, of their shape; None for real codes.
+
+        0 is the best choice or one that ties with it; relative to the size of what is compared.
+        """
         return None

@@ -105,11 +105,12 @@ class VectorQuantizer(Bottleneck):
         """Return the entries (batch, positions, size) of indices (batch, positions)."""
         return F.embedding(codes.long(), self.codebook)
 
-    def margins(self, latents: Tensor) -> Tensor:
-        """Return the gap between the two nearest entries' squared distances, relative to the squared lengths."""
-        nearest = self._distances(latents.float()).topk(2, dim=-1, largest=False).values
+    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
+        """Return how much farther than the nearest the chosen entries lie, relative to the squared lengths."""
+        distances = self._distances(latents.float())
+        chosen = distances.gather(-1, codes.long()[..., None])[..., 0]
         scale = latents.float().square().sum(-1) + self.codebook.square().sum(-1).max()
-        return (nearest[..., 1] - nearest[..., 0]) / scale
+        return (chosen - distances.amin(-1)) / scale
 
     def _distances(self, vectors: Tensor) -> Tensor:
         """Squared distances (..., entries) but for the vector's own square, which moves no minimum."""

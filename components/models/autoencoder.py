@@ -94,6 +94,6 @@ class Autoencoder(Model):
         rebuilt: Tensor = self.decoder(self.bottleneck.embed(codes))
         return rebuilt
 
-    def margins(self, items: Tensor) -> Tensor | None:
+    def regrets(self, items: Tensor, codes: Tensor) -> Tensor | None:
         """See :class:`Model`."""
-        return self.bottleneck.margins(self.latents(items))
+        return self.bottleneck.regrets(self.latents(items), codes)

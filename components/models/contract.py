@@ -80,8 +80,8 @@ class Model(nn.Module, ABC):
         """Return items (batch, *item.shape), float32, images in 0-1; None where the model cannot rebuild."""
         return None
 
-    def margins(self, items: Tensor) -> Tensor | None:
-        """Return how clear each discrete choice was, see :meth:`Bottleneck.margins`; None for real codes."""
+    def regrets(self, items: Tensor, codes: Tensor) -> Tensor | None:
+        """Return how much worse than the best each discrete choice is, see :meth:`Bottleneck.regrets`."""
         return None
 
 

@@ -42,7 +42,7 @@ class LiveTracking(Callback):
 
     def _log(self, number: int, parameters: dict[str, Any], result: dict[str, Any]) -> None:
         if self._parent is None:
-            self._parent = self._runs.parent(result["started"])
+            self._parent = self._runs.parent(result["sweep_started"])
         if number not in self._trials:
             run = self._runs.trial(self._parent, number, parameters, result["started"])
             self._trials[number] = run, self._runs.logged(run)
@@ -50,7 +50,7 @@ class LiveTracking(Callback):
         if result["epoch"] not in there:
             there.add(result["epoch"])
             metrics = {name: value for name, value in result.items() if name.startswith(("train_", "validation_"))}
-            epoch = EpochRecord(epoch=result["epoch"], timestamp=result["ended"], metrics=metrics)
+            epoch = EpochRecord(epoch=result["epoch"], timestamp=result["ended"], seconds=0, metrics=metrics)
             self._runs.log(run, [epoch])
 
     def _try(self, action: Callable[[], None]) -> None:

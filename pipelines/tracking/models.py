@@ -25,15 +25,23 @@ def find_version(store: Store, manifest: Manifest) -> Any | None:
 
 
 def log_model(store: Store, folder: Path, manifest: Manifest, run: Run, tags: dict[str, str]) -> str:
-    """Log a bundle as an MLflow model of the ONNX flavour, the bundle itself beside it; return the model's id."""
+    """Log a bundle as an MLflow model of the ONNX flavour, the bundle itself beside it; return the model's id.
+
+    One that was logged before, by a register that did not live to register it, is taken as it is.
+    """
     import mlflow.onnx
     import onnx
     from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
 
-    client = store.client
+    client, experiment_id = store.client, run.info.experiment_id
+    query = f"tags.`{CONTENT_TAG}` = '{manifest.digest}'"
+    for logged in client.search_logged_models([experiment_id], filter_string=query):
+        if logged.status == LoggedModelStatus.READY:
+            return str(logged.model_id)
+    tags = {**tags, CONTENT_TAG: manifest.digest}
     model = client.create_logged_model(
-        run.info.experiment_id, manifest.name, source_run_id=run.info.run_id, tags=tags, model_type="encoder"
+        experiment_id, manifest.name, source_run_id=run.info.run_id, tags=tags, model_type="encoder"
     )
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model")
@@ -65,17 +73,18 @@ def register_version(store: Store, manifest: Manifest, model_id: str, tags: dict
     tags = {**tags, CONTENT_TAG: manifest.digest, MODEL_TAG: model_id}
     source = model.artifact_location
     version = client.create_model_version(manifest.name, source, model.source_run_id, tags, model_id=model_id)
-    if CHAMPION in client.get_registered_model(manifest.name).aliases:
-        client.set_registered_model_alias(manifest.name, CHALLENGER, version.version)
     return str(version.version)
 
 
-def crown(store: Store, name: str, version: str) -> bool:
-    """Make a version the champion where its model has none; return whether it was."""
-    if CHAMPION in store.client.get_registered_model(name).aliases:
-        return False
-    store.client.set_registered_model_alias(name, CHAMPION, version)
-    return True
+def crown(store: Store, name: str, version: str) -> str | None:
+    """Give the version on disk its alias: champion where there is none, challenger to another; return it if new."""
+    aliases = store.client.get_registered_model(name).aliases
+    holder = {alias: str(number) for alias, number in aliases.items()}
+    alias = CHALLENGER if CHAMPION in holder else CHAMPION
+    if version in (holder.get(CHAMPION), holder.get(alias)):
+        return None
+    store.client.set_registered_model_alias(name, alias, version)
+    return alias
 
 
 def signature(manifest: Manifest) -> Any:

@@ -76,6 +76,7 @@ class SweepRuns:
         run = self.trial(parent, trial.number, trial.parameters, trial.started)
         if run.info.status == STATUS[trial.status]:
             return False
+        self._log_parameters(run, short_names(trial.parameters))
         there = self.logged(run)
         self.log(run, [epoch for epoch in trial.history if epoch.epoch not in there])
         self.store.client.set_tag(run.info.run_id, f"{TAG}status", trial.status)
@@ -83,16 +84,19 @@ class SweepRuns:
         return True
 
     def _ensure(self, key: str, name: str, started: int, parameters: dict[str, Any], tags: dict[str, str]) -> Run:
-        from mlflow.entities import Param
-
         experiment_id = self.store.experiment_id(self.dataset)
         found = self.store.find_run(experiment_id, key)
         if found is not None:
             return found
         run = self.store.client.create_run(experiment_id, started, {KEY: key, **tags}, name)
+        self._log_parameters(run, parameters)
+        return run
+
+    def _log_parameters(self, run: Run, parameters: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
         params = [Param(name, str(value)) for name, value in parameters.items()]
         self.store.client.log_batch(run.info.run_id, params=params)
-        return run
 
 
 def short_names(parameters: Parameters) -> dict[str, str]:

@@ -22,7 +22,7 @@ def test_latents_pass_through_untouched() -> None:
     assert torch.equal(squeezed.code, latents)
     assert squeezed.losses == {}
     assert torch.equal(bottleneck.embed(bottleneck.encode(latents)), latents)
-    assert bottleneck.margins(latents) is None
+    assert bottleneck.regrets(latents, latents) is None
 
 
 def test_a_code_wider_than_the_item_is_an_error_that_names_size() -> None:

@@ -184,7 +184,7 @@ def test_measuring_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> Non
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_an_infinite_loss_is_an_error(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
-    with pytest.raises(Diverged, match=r"the training loss became (inf|nan) in epoch 1"):
+    with pytest.raises(Diverged, match=r"train_loss became (inf|nan) in epoch 1"):
         list(autoencoder(digit, name, learning_rate=1e30).fit(four_epochs))
 
 

@@ -193,11 +193,13 @@ def test_positions_in_the_settings_win_over_the_networks() -> None:
     assert VectorQuantizerSettings(entries=4, size=2, positions=3).build(ITEM, 49).code.shape == (3,)
 
 
-def test_margins_are_zero_at_a_tie_and_the_relative_gap_elsewhere() -> None:
+def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> None:
     made = quantizer([[0.0, 0.0], [4.0, 0.0], [100.0, 0.0]], positions=3)
-    margins = made.margins(torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]]))
-    # Squared distances 1 and 9 to the two nearest, then 0.25 and 12.25; the longest entry's square is 10000.
-    torch.testing.assert_close(margins, torch.tensor([[0.0, 8 / 10001, 12 / 10012.25]]))
+    latents = torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]])
+    assert torch.equal(made.regrets(latents, made.encode(latents)), torch.zeros(1, 3))
+    # The other of the two nearest: 5 and 5, then 9 and 1, then 12.25 and 0.25; the longest entry's square is 10000.
+    second = made.regrets(latents, torch.tensor([[1, 1, 0]]))
+    torch.testing.assert_close(second, torch.tensor([[0.0, 8 / 10001, 12 / 10012.25]]))
 
 
 def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_entries() -> None:

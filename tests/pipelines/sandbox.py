@@ -52,6 +52,7 @@ class Sandbox:
         self.root = root
         for package in ("components", "pipelines", "serving"):
             shutil.copytree(REPOSITORY / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+        (root / "inputs").mkdir()
         for file in ("dvc.yaml", ".dvcignore", ".gitignore"):
             shutil.copy(REPOSITORY / file, root / file)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RAY_", "DVC_"))}

@@ -20,10 +20,12 @@ from ruamel.yaml import YAML
 from components.data.schema import DatasetSchema, Split, Splits, content_digest
 from components.items import ItemSpec
 from pipelines import compare, rate_distortion
+from pipelines.entries import Entry, read_entries
 from pipelines.findings import apart, findings, standing
 from pipelines.project import Project, StageError
 from pipelines.record import EpochRecord, RunRecord, TrialRecord, write_record
 from pipelines.report import leaderboard, render_report
+from pipelines.settings import load_params
 from serving.manifest import MANIFEST, BatchCheck, Certificate, CodeContract, Graph, ItemContract, Manifest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -86,7 +88,9 @@ class Lab:
         **measured: Any,
     ) -> None:
         """Add an experiment; `measured` gives a figure and its interval, or None where it was not measured."""
-        self.params["experiments"][name] = {"dataset": dataset, "model": model} | (
+        swept = {"learning_rate": {"log_uniform": [0.001, 0.01]}}
+        asked = model if model["kind"] == "pca" else {**model, "training": swept}
+        self.params["experiments"][name] = {"dataset": dataset, "model": asked} | (
             {} if model["kind"] == "pca" else {"quick": {"epochs": 2, "trials": 2}, "paper": {"epochs": 2, "trials": 2}}
         )
         record = self.record(name, dataset, model)
@@ -106,7 +110,7 @@ class Lab:
             YAML().dump(self.params, file)
 
     def record(self, name: str, dataset: str, model: dict[str, Any]) -> RunRecord:
-        epoch = EpochRecord(epoch=1, timestamp=3500, metrics={"validation_squared_error": 4.25})
+        epoch = EpochRecord(epoch=1, timestamp=3500, seconds=2.5, metrics={"validation_squared_error": 4.25})
         key = "model.training.learning_rate"
         searched = {} if model["kind"] == "pca" else {key: "0.001 … 0.01 (log)"}
         chosen: dict[str, float | int | str | bool] = dict.fromkeys(searched, 0.002)
@@ -130,6 +134,7 @@ class Lab:
             model=model,
             weights_sha256=hashlib.sha256(name.encode()).hexdigest(),
             parameters=321,
+            git_commit="none",
             versions={},
         )
         write(self.project.run(name) / "weights.safetensors", name)
@@ -183,9 +188,13 @@ def lab(tmp_path: Path) -> Lab:
     return made
 
 
+def read(lab: Lab) -> list[Entry]:
+    return read_entries(lab.project, load_params(lab.project))
+
+
 def said(lab: Lab) -> str:
     """Return what the report finds, as a reader sees it."""
-    return re.sub(r"<[^>]+>", "", " ".join(findings(compare.read_entries(lab.project))))
+    return re.sub(r"<[^>]+>", "", " ".join(findings(read(lab))))
 
 
 def test_a_row_holds_what_each_stage_measured(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +323,7 @@ def test_a_figure_without_an_interval_is_never_called_apart(lab: Lab) -> None:
     document = json.loads(path.read_text())
     del document["intervals"]["squared_error"]
     path.write_text(json.dumps(document))
-    one, two = compare.read_entries(lab.project)
+    one, two = read(lab)
     assert not apart(one, two, "squared_error")
     assert "That is not apart from two with 6.000" in said(lab)
 
@@ -336,7 +345,7 @@ def test_only_one_experiment_makes_no_comparison(lab: Lab) -> None:
 def test_the_leaderboard_marks_the_best_only_where_it_is_apart(lab: Lab) -> None:
     lab.experiment("a", bits=64, squared_error=(3.0, 2.9, 3.1), knn_accuracy=(0.90, 0.88, 0.92))
     lab.experiment("b", bits=32, squared_error=(4.0, 3.9, 4.1), knn_accuracy=(0.91, 0.89, 0.93))
-    columns, lines = leaderboard(compare.read_entries(lab.project))
+    columns, lines = leaderboard(read(lab))
     marks = {
         entry.name: dict(zip((c.key for c in columns), (c.mark for c in cells), strict=True)) for entry, cells in lines
     }
@@ -350,8 +359,8 @@ def test_the_leaderboard_marks_the_best_only_where_it_is_apart(lab: Lab) -> None
 def test_higher_accuracy_leads_and_lower_error_leads(lab: Lab) -> None:
     lab.experiment("accurate", squared_error=(5.0, 4.9, 5.1), knn_accuracy=(0.99, 0.98, 1.0))
     lab.experiment("faithful", squared_error=(2.0, 1.9, 2.1), knn_accuracy=(0.5, 0.4, 0.6))
-    entries = compare.read_entries(lab.project)
-    leaders = {key: standing(entries, key) for key in ("squared_error", "knn_accuracy")}
+    found = read(lab)
+    leaders = {key: standing(found, key) for key in ("squared_error", "knn_accuracy")}
     assert {key: leader.best.name for key, leader in leaders.items() if leader} == {
         "squared_error": "faithful",
         "knn_accuracy": "accurate",
@@ -361,8 +370,8 @@ def test_higher_accuracy_leads_and_lower_error_leads(lab: Lab) -> None:
 def test_names_and_sources_cannot_inject_html(lab: Lab) -> None:
     lab.dataset("digits", classes=("<i>a", "b"), source="<script>alert(1)</script>")
     lab.experiment("plain")
-    (entry,) = compare.read_entries(lab.project)
-    evil = compare.Entry(**{**vars(entry), "name": '"><script>evil()</script>'})
+    (entry,) = read(lab)
+    evil = Entry(**{**vars(entry), "name": '"><script>evil()</script>'})
     html = render_report([evil, entry], None)
     assert "<script" not in html
     assert "<i>a" not in html
@@ -419,7 +428,7 @@ def test_figures_of_another_bundle_are_refused(lab: Lab) -> None:
     with pytest.raises(
         StageError, match=r"one: evaluate worked from ffffffffffff.*run `python -m pipelines.evaluate one`"
     ):
-        compare.read_entries(lab.project)
+        read(lab)
 
 
 def test_the_front_holds_what_nothing_beats() -> None:

@@ -18,6 +18,13 @@ import pytest
 from PIL import Image
 from sandbox import PARAMS, Sandbox
 
+from pipelines.entries import read_entries
+from pipelines.project import Project
+from pipelines.register import dvc_stage
+from pipelines.settings import load_params
+from pipelines.tracking.projection import Projection
+from pipelines.tracking.store import Store
+
 EXPERIMENTS = list(PARAMS["experiments"])
 
 
@@ -126,6 +133,63 @@ def test_mlflow_is_rebuilt_from_disk_alone(finished: Sandbox) -> None:
     shutil.rmtree(finished.root / "mlartifacts")
     finished.stage("register")
     assert mlflow_state(finished.root) == before
+
+
+def projection_in(root: Path, name: str) -> tuple[Projection, Store]:
+    project = Project(root, root)
+    entry = next(e for e in read_entries(project, load_params(project)) if e.name == name)
+    return Projection(entry, project.bundle(name), dvc_stage(project, name)), Store.of(root)
+
+
+def test_a_register_that_dies_half_way_is_made_whole_by_the_next(
+    finished: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = mlflow_state(finished.root)
+    (finished.root / "mlflow.db").unlink()
+    shutil.rmtree(finished.root / "mlartifacts")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for dies_in in ("create_model_version", "set_registered_model_alias", "log_image", "set_terminated"):
+        projection, store = projection_in(finished.root, "digits-vqvae")
+        with monkeypatch.context() as patch:
+
+            def die(*_: object, **__: object) -> None:
+                raise OSError("killed here")
+
+            patch.setattr(store.client, dies_in, die)
+            with pytest.raises(OSError, match="killed here"):
+                projection.apply(store)
+    finished.stage("register")
+    after = mlflow_state(finished.root)
+    assert after == before
+    models = sqlite3.connect(finished.root / "mlflow.db").execute("select count(*) from logged_models").fetchone()
+    assert models == (len(EXPERIMENTS),)
+
+
+def test_figures_that_were_measured_anew_are_the_ones_shown(finished: Sandbox) -> None:
+    path = finished.root / "metrics" / "digits-deep.json"
+    original = path.read_text()
+    changed = json.loads(original) | {"squared_error": 0.25, "encode_items_per_second": 7.0}
+    path.write_text(json.dumps(changed))
+    assert "digits-deep: figures and pictures" in finished.stage("register").stdout
+    assert "digits-deep: nothing new" in finished.stage("register").stdout
+    latest = "select value from latest_metrics join runs using (run_uuid) where name = 'digits-deep' and key = ?"
+    database = sqlite3.connect(finished.root / "mlflow.db")
+    assert database.execute(latest, ["squared_error"]).fetchall() == [(0.25,)]
+    tags = "select value from model_version_tags where name = 'digits-deep' and key = 'squared_error'"
+    assert database.execute(tags).fetchall() == [("0.25",)]
+    path.write_text(original)
+    finished.stage("register")
+    assert database.execute(latest, ["squared_error"]).fetchall() == [(json.loads(original)["squared_error"],)]
+
+
+def test_figures_of_another_bundle_are_not_registered(finished: Sandbox) -> None:
+    path = finished.root / "metrics" / "digits-deep.json"
+    original = path.read_text()
+    path.write_text((finished.root / "metrics" / "digits-pca.json").read_text())
+    failed = finished.stage("register", fails=True)
+    path.write_text(original)
+    assert "digits-deep: evaluate worked from" in failed.stderr
+    assert "Traceback" not in failed.stderr
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sandbox import PARAMS, Sandbox
 
-from components.data import open_dataset
+from components.data import SPLITS, open_dataset
 from components.settings import SettingError
 from pipelines import prepare
 from pipelines.project import StageError
 
 REPOSITORY = Path(__file__).parents[2]
-PARAMS = """
+TEXT = """
 seed: {seed}
 datasets:
   small: {{kind: digits, validation: {validation}, test: 20}}
@@ -23,7 +26,7 @@ experiments:
 
 
 def project(folder: Path, seed: int = 0, validation: int = 10) -> Path:
-    (folder / "params.yaml").write_text(PARAMS.format(seed=seed, validation=validation))
+    (folder / "params.yaml").write_text(TEXT.format(seed=seed, validation=validation))
     return folder
 
 
@@ -73,3 +76,26 @@ def test_an_unknown_name_is_told_the_names_that_there_are(tmp_path: Path, monkey
     monkeypatch.chdir(project(tmp_path))
     with pytest.raises(StageError, match=r"datasets\.smal: not in params.yaml; it has small, mine"):
         prepare.main("smal")
+
+
+def test_a_changed_file_of_the_users_own_is_prepared_again(sandbox: Sandbox) -> None:
+    items = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    params = copy.deepcopy(PARAMS)
+    params["datasets"] = {"digits": {"kind": "array", "source": "inputs/mine.npy"}}
+    sandbox.write_params(params)
+    np.save(sandbox.root / "inputs" / "mine.npy", items)
+    sandbox.git()
+    for kept in (items, items[:50]):
+        np.save(sandbox.root / "inputs" / "mine.npy", kept)
+        sandbox.run("dvc", "repro", "prepare@digits")
+        dataset = open_dataset(sandbox.root / "data" / "digits")
+        assert sum(dataset.count(split) for split in SPLITS) == len(kept)
+
+
+def test_a_file_that_dvc_does_not_watch_is_noted(sandbox: Sandbox) -> None:
+    np.save(sandbox.root / "elsewhere.npy", np.zeros((60, 8, 8), np.uint8))
+    params = copy.deepcopy(PARAMS)
+    params["datasets"] = {"digits": {"kind": "array", "source": "elsewhere.npy"}}
+    sandbox.write_params(params)
+    printed = sandbox.stage("prepare", "digits").stdout
+    assert "note: elsewhere.npy is not below inputs/" in printed

@@ -38,6 +38,7 @@ MISTAKES: list[tuple[Callable[[Tree], Any], str]] = [
     (lambda t: deep(t).update(x=1), "experiments.digits-deep.x: is no known key; allowed here: dataset, model"),
     (lambda t: deep(t).pop("quick"), "experiments.digits-deep: quick must be given"),
     (lambda t: deep(t)["quick"].update(epochs=0), "experiments.digits-deep.quick.epochs: 0, must be at least 1"),
+    (lambda t: deep(t)["model"]["training"].update(learning_rate=0.1), "experiments.digits-deep: more than one trial, and nothing to search"),
     (lambda t: t["experiments"]["digits-pca"].update(quick={"epochs": 2}), "experiments.digits-pca.quick: has no use here"),
     (lambda t: t["experiments"].update({"Bad Name": t["experiments"]["digits-pca"]}), "experiments.Bad Name: must be lower-case"),
     (lambda t: t["datasets"]["digits"].update(kind="x"), "datasets.digits.kind: x, must be one of 'mnist', 'digits', 'array'"),

@@ -16,8 +16,11 @@ import pytest
 from ray.cluster_utils import Cluster
 from sandbox import PARAMS, Sandbox
 
-from pipelines.project import StageError
+from components.data import open_dataset
+from pipelines.project import Project, StageError
 from pipelines.record import WEIGHTS, RunRecord, read_record, read_weights
+from pipelines.settings import load_params
+from pipelines.sweep import SweepPlan
 from pipelines.trial import journals
 
 
@@ -96,8 +99,57 @@ def test_a_sweep_whose_trials_all_diverge_says_so(sandbox: Sandbox) -> None:
     sandbox.stage("prepare", "digits")
     failed = sandbox.stage("sweep", "digits-deep", fails=True)
     assert "no trial came to a result" in failed.stderr
-    assert "diverged: the training loss became" in failed.stderr
+    assert "diverged: train_loss became" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_diverged_trial_leaves_the_others_to_go_on(sandbox: Sandbox) -> None:
+    params = copy.deepcopy(PARAMS)
+    params["experiments"]["digits-deep"]["model"]["training"] = {
+        "batch_size": 2000,  # one batch an epoch: the training loss is of the weights before they explode
+        "learning_rate": {"choice": [1e-3, 1e25]},
+    }
+    sandbox.write_params(params)
+    sandbox.stage("prepare", "digits")
+    sandbox.stage("sweep", "digits-deep")
+    record = read_record(sandbox.root / "runs" / "digits-deep")
+    ended = {trial.parameters["model.training.learning_rate"]: trial.status for trial in record.trials}
+    assert ended[1e25] == "diverged"
+    assert record.best.parameters["model.training.learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("share", "environment", "expected"),
+    [
+        ({"gpus": 99}, {}, "experiments.digits-deep.sweep: a trial asks for 1 CPUs and 99 GPUs, the nodes have"),
+        ({}, {"RAY_ADDRESS": "127.0.0.1:9"}, "RAY_ADDRESS is 127.0.0.1:9, and nobody answers there"),
+    ],
+)
+def test_what_ray_would_wait_for_for_ever_is_an_error(
+    sandbox: Sandbox, share: dict[str, int], environment: dict[str, str], expected: str
+) -> None:
+    params = copy.deepcopy(PARAMS)
+    params["experiments"]["digits-deep"]["sweep"] = share
+    sandbox.write_params(params)
+    sandbox.stage("prepare", "digits")
+    failed = sandbox.stage("sweep", "digits-deep", fails=True, **environment)
+    assert expected in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_the_same_sweep_twice_at_once_is_refused(sandbox: Sandbox) -> None:
+    sandbox.stage("prepare", "digits")
+    project = Project(sandbox.root, sandbox.root)
+    params = load_params(project)
+    dataset = open_dataset(project.data("digits"))
+    plan = SweepPlan(project, params, "digits-deep", params.experiment("digits-deep"), dataset)
+    with plan.alone(), pytest.raises(StageError, match="the same sweep is running in another process"), plan.alone():
+        raise AssertionError("both hold the sweep")
+
+
+def test_a_stage_without_its_word_says_how_it_is_called(sandbox: Sandbox) -> None:
+    failed = sandbox.stage("sweep", fails=True)
+    assert failed.stderr.strip() == "usage: python -m pipelines.sweep NAME"
 
 
 def test_a_damaged_run_record_is_named(sandbox: Sandbox) -> None:
