@@ -93,6 +93,7 @@ def descend(model: Model, settings: TrainingSettings, run: TrainingRun, resume: 
             order = torch.randperm(len(train), device=device)
             if epoch == 1:
                 initialize(model, train[order[:4096]])
+            model.anneal((epoch - 1) / max(1, run.epochs - 1))
             model.train()
             totals: dict[str, Tensor] = {}
             step = (epoch - 1) * steps_per_epoch

@@ -14,15 +14,18 @@ class CodeSpec:
     """What a model's code is for one item.
 
     `levels` is the number of values that each element of a discrete code can take; None for real codes, which cost
-    32 bits an element.
+    32 bits an element. `bits` is what an item costs where that is not the product of the two, as in a sparse code.
     """
 
     shape: tuple[int, ...]
     levels: int | None
+    bits: float | None = None
 
     @property
     def bits_per_item(self) -> float:
         """Bits that one item's code costs."""
+        if self.bits is not None:
+            return self.bits
         return math.prod(self.shape) * (32.0 if self.levels is None else math.log2(self.levels))
 
 
@@ -31,7 +34,7 @@ class Squeezed:
     """A latent (batch, *latent_shape) after the bottleneck, while training.
 
     Attributes:
-        code: what the decoder rebuilds from, of the latent's shape, with a gradient towards the encoder.
+        code: what the decoder rebuilds from, (batch, *embedding_shape), with a gradient towards the encoder.
         losses: terms to add to the loss, weighted; each a mean over items of a sum over dimensions.
     """
 
@@ -43,12 +46,17 @@ class Bottleneck(nn.Module, ABC):
     """The waist of the hourglass.
 
     Attributes:
-        latent_shape: one item's latent, (dimensions,) or (positions, dimensions).
+        latent_shape: what the encoder gives for one item, (dimensions,) or (positions, dimensions).
+        embedding_shape: what the decoder takes for one item; of most bottlenecks the same.
         code: what is stored for one item.
     """
 
     latent_shape: tuple[int, ...]
+    embedding_shape: tuple[int, ...]
     code: CodeSpec
+
+    def anneal(self, progress: float) -> None:
+        """Take note of how much of the training is done, 0 to 1; called before each epoch. Most do not care."""
 
     def initialize(self, latents: Tensor) -> None:
         """Set up from the latents (items, *latent_shape) of the first batches; most bottlenecks need nothing."""
@@ -63,7 +71,7 @@ class Bottleneck(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, codes: Tensor) -> Tensor:
-        """Return what the decoder takes, (batch, *latent_shape), from stored codes."""
+        """Return what the decoder takes, (batch, *embedding_shape), from stored codes."""
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor | None:
         """Return how much worse each discrete choice in `codes` is than the best, of their shape; None for real codes.

@@ -34,7 +34,7 @@ class Identity(Bottleneck):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.latent_shape = (size,)
+        self.latent_shape = self.embedding_shape = (size,)
         self.code = CodeSpec(shape=(size,), levels=None)
 
     def forward(self, latents: Tensor) -> Squeezed:

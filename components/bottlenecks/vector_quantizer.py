@@ -68,7 +68,7 @@ class VectorQuantizer(Bottleneck):
     def __init__(self, settings: VectorQuantizerSettings, positions: int) -> None:
         super().__init__()
         self.settings = settings
-        self.latent_shape = (positions, settings.size)
+        self.latent_shape = self.embedding_shape = (positions, settings.size)
         self.code = CodeSpec(shape=(positions,), levels=settings.entries)
         entries = torch.randn(settings.entries, settings.size)
         self.register_buffer("codebook", entries)

@@ -42,7 +42,7 @@ class AutoencoderSettings(Settings):
                 bottleneck = self.bottleneck.build(item, positions)
             except SettingError as error:
                 raise error.under("bottleneck") from None
-            encoder, decoder = self.network.build(item, bottleneck.latent_shape)
+            encoder, decoder = self.network.build(item, bottleneck.latent_shape, bottleneck.embedding_shape)
         return Autoencoder(item, encoder, bottleneck, decoder, self.training)
 
 
@@ -69,6 +69,10 @@ class Autoencoder(Model):
     def initialize(self, items: Tensor) -> None:
         """Start the bottleneck from the latents of raw items."""
         self.bottleneck.initialize(self.latents(items))
+
+    def anneal(self, progress: float) -> None:
+        """See :class:`Model`."""
+        self.bottleneck.anneal(progress)
 
     def latents(self, items: Tensor) -> Tensor:
         """Return what the bottleneck gets, (batch, *latent_shape), of raw items."""

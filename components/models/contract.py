@@ -64,6 +64,9 @@ class Model(nn.Module, ABC):
     def fit(self, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
         """Train, yielding after each epoch; from `resume` on where one is given, bit for bit as if never stopped."""
 
+    def anneal(self, progress: float) -> None:
+        """Take note of how much of the training is done, 0 to 1; see :meth:`Bottleneck.anneal`."""
+
     @abstractmethod
     def losses(self, items: Tensor) -> dict[str, Tensor]:
         """Return the loss's terms for raw items (batch, *item.shape): means over items of sums over dimensions."""

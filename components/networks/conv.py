@@ -34,10 +34,12 @@ class ConvSettings(Settings):
         """Return the number of places on the grid."""
         return math.prod(self._grid(item))
 
-    def build(self, item: ItemSpec, latent_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-        """Return an encoder (batch, height, width, channels) → (batch, *latent_shape), and a decoder the other way.
+    def build(
+        self, item: ItemSpec, latent_shape: tuple[int, ...], embedding_shape: tuple[int, ...] | None = None
+    ) -> tuple[nn.Module, nn.Module]:
+        """Return an encoder to (batch, *latent_shape), and a decoder from (batch, *embedding_shape).
 
-        A latent with one vector a grid place is read off the grid; any other shape goes through a linear layer.
+        A shape with one vector a grid place is read off the grid; any other goes through a linear layer.
         """
         grid = self._grid(item)
         tile = item.shape[2] * self.downsample**2
@@ -46,20 +48,27 @@ class ConvSettings(Settings):
         outward.append(Untiles(self.downsample, (item.shape[0], item.shape[1], item.shape[2])))
         blocks = [[Residual(self.channels) for _ in range(self.blocks)] for _ in range(2)]
 
-        if len(latent_shape) == 2 and latent_shape[0] == math.prod(grid):
-            size = latent_shape[1]
-            read: list[nn.Module] = [nn.ReLU(), nn.Conv2d(self.channels, size, 1), Positions()]
-            write: list[nn.Module] = [Grid(grid), nn.Conv2d(size, self.channels, 3, padding=1)]
+        embedding_shape = embedding_shape or latent_shape
+        wide = self.channels * math.prod(grid)
+        if _on_grid(latent_shape, grid):
+            read: list[nn.Module] = [nn.ReLU(), nn.Conv2d(self.channels, latent_shape[1], 1), Positions()]
         else:
-            wide = self.channels * math.prod(grid)
             read = [nn.ReLU(), nn.Flatten(), nn.Linear(wide, math.prod(latent_shape)), nn.Unflatten(1, latent_shape)]
-            write = [nn.Flatten(), nn.Linear(math.prod(latent_shape), wide), nn.Unflatten(1, (self.channels, *grid))]
+        if _on_grid(embedding_shape, grid):
+            write: list[nn.Module] = [Grid(grid), nn.Conv2d(embedding_shape[1], self.channels, 3, padding=1)]
+        else:
+            linear = nn.Linear(math.prod(embedding_shape), wide)
+            write = [nn.Flatten(), linear, nn.Unflatten(1, (self.channels, *grid))]
         return nn.Sequential(*inward, *blocks[0], *read), nn.Sequential(*write, *blocks[1], *outward)
 
     def _grid(self, item: ItemSpec) -> tuple[int, int]:
         if item.kind != "image":
             raise SettingError("kind", self.kind, f"needs images, and the items are of kind {item.kind}")
         return -(-item.shape[0] // self.downsample), -(-item.shape[1] // self.downsample)
+
+
+def _on_grid(shape: tuple[int, ...], grid: tuple[int, int]) -> bool:
+    return len(shape) == 2 and shape[0] == math.prod(grid)
 
 
 class Residual(nn.Module):

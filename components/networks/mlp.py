@@ -34,11 +34,15 @@ class MLPSettings(Settings):
         """One vector an item is what this network gives naturally."""
         return 1
 
-    def build(self, item: ItemSpec, latent_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-        """Return an encoder (batch, *item.shape) → (batch, *latent_shape), and a decoder the other way."""
-        widths = [item.values, *self.hidden, math.prod(latent_shape)]
-        encoder = nn.Sequential(nn.Flatten(), *self._layers(widths), nn.Unflatten(1, latent_shape))
-        decoder = nn.Sequential(nn.Flatten(), *self._layers(widths[::-1]), nn.Unflatten(1, item.shape))
+    def build(
+        self, item: ItemSpec, latent_shape: tuple[int, ...], embedding_shape: tuple[int, ...] | None = None
+    ) -> tuple[nn.Module, nn.Module]:
+        """Return an encoder to (batch, *latent_shape), and a decoder from (batch, *embedding_shape)."""
+        embedding_shape = embedding_shape or latent_shape
+        inward = [item.values, *self.hidden, math.prod(latent_shape)]
+        outward = [math.prod(embedding_shape), *reversed(self.hidden), item.values]
+        encoder = nn.Sequential(nn.Flatten(), *self._layers(inward), nn.Unflatten(1, latent_shape))
+        decoder = nn.Sequential(nn.Flatten(), *self._layers(outward), nn.Unflatten(1, item.shape))
         return encoder, decoder
 
     def _layers(self, widths: list[int]) -> list[nn.Module]:
