@@ -80,6 +80,33 @@ def codebook_perplexity(counts: Integers) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
+def principal_angles(first: Floats, second: Floats) -> Floats:
+    """Return the angles between two subspaces in degrees, the smallest first, each 0 to 90.
+
+    Björck and Golub, Mathematics of Computation 27 (1973): the cosines are the singular values of QᵀP, for orthonormal
+    bases Q and P. A cosine near 1 says little of a small angle, so those are taken from their sines, as Knyazev and
+    Argentati do (SIAM J. Sci. Comput. 23, 2002).
+
+    Args:
+        first: vectors that span one subspace, (vectors, dimensions), orthogonal or not.
+        second: those of the other, of the same dimensions.
+    """
+    bases = sorted((_orthonormal(first), _orthonormal(second)), key=len)
+    across = bases[0] @ bases[1].T
+    cosines = np.linalg.svd(across, compute_uv=False)
+    # What of the smaller subspace lies outside of the larger; in rising order to stand beside falling cosines.
+    sines = np.linalg.svd(bases[0] - across @ bases[1], compute_uv=False)[::-1]
+    angles = np.where(cosines**2 < 0.5, np.arccos(np.clip(cosines, 0, 1)), np.arcsin(np.clip(sines, 0, 1)))
+    return np.degrees(angles)
+
+
+def _orthonormal(vectors: Floats) -> Floats:
+    """Return an orthonormal basis, as rows, of what the rows span; those that add nothing but rounding are dropped."""
+    _, singular, rows = np.linalg.svd(vectors.astype(np.float64), full_matrices=False)
+    kept: Floats = rows[singular > singular.max(initial=0) * max(vectors.shape) * np.finfo(vectors.dtype).eps]
+    return kept
+
+
 def bootstrap_interval(values: Floats, seed: int = 0, resamples: int = 1000) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the mean over items (Efron, 1979)."""
     random = np.random.default_rng(seed)

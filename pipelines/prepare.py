@@ -8,7 +8,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from components.data import SPLITS, ArraySettings, DatasetSchema, DatasetSettings, RawDataset, load, write_dataset
+from components.data import (
+    SPLITS,
+    ArraySettings,
+    DatasetSchema,
+    DatasetSettings,
+    ImagesSettings,
+    RawDataset,
+    load,
+    write_dataset,
+)
 from components.settings import SettingError
 from pipelines.project import Project, StageError, stage
 from pipelines.settings import Params, load_params
@@ -43,9 +52,10 @@ def find_settings(params: Params, name: str) -> DatasetSettings:
 
 def untracked(settings: DatasetSettings, project: Project) -> list[Path]:
     """Return the user's own files whose changes DVC will not see, because they are not below `inputs/`."""
-    if not isinstance(settings, ArraySettings):
+    if not isinstance(settings, ArraySettings | ImagesSettings):
         return []  # the others check what they get against a pinned digest
-    given = [path for path in (settings.source, settings.labels) if path is not None]
+    labels = settings.labels if isinstance(settings, ArraySettings) else None
+    given = [path for path in (settings.source, labels) if path is not None]
     return [path for path in given if not (project.root / path).is_relative_to(project.root / "inputs")]
 
 

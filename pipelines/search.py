@@ -87,13 +87,13 @@ class Distribution:
 def find_space(tree: object, path: str = "") -> dict[str, Distribution]:
     """Return every distribution in a settings tree by its dotted path."""
     space: dict[str, Distribution] = {}
-    if isinstance(tree, dict):
-        for key, child in tree.items():
-            below = f"{path}.{key}" if path else str(key)
-            if isinstance(child, dict) and len(child) == 1 and (kind := next(iter(child))) in KINDS:
-                space[below] = Distribution.parse(below, kind, child[kind])
-            else:
-                space |= find_space(child, below)
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, child in children:
+        below = f"{path}.{key}" if path else str(key)
+        if isinstance(child, dict) and len(child) == 1 and (kind := next(iter(child))) in KINDS:
+            space[below] = Distribution.parse(below, kind, child[kind])
+        else:
+            space |= find_space(child, below)
     return space
 
 
@@ -103,6 +103,8 @@ def fill(tree: Any, parameters: Mapping[str, Value], path: str = "") -> Any:
         return parameters[path]
     if isinstance(tree, dict):
         return {key: fill(child, parameters, f"{path}.{key}" if path else str(key)) for key, child in tree.items()}
+    if isinstance(tree, list):
+        return [fill(child, parameters, f"{path}.{number}") for number, child in enumerate(tree)]
     return tree
 
 

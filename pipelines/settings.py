@@ -210,8 +210,10 @@ def _line(error: ErrorDetails, raw: Any, model: Any, prefix: str) -> str:
             allowed = f"must be one of {context['expected']}"
         case kind if kind.startswith(("int_", "float_", "bool_", "string_", "dict_", "tuple_", "list_", "model_")):
             allowed = "must be " + error["msg"].removeprefix("Input should be ").removeprefix("a valid ").lower()
+            allowed = allowed.replace("tuple", "list")  # as YAML calls it
         case _:
-            allowed = error["msg"][0].lower() + error["msg"][1:]
+            message = error["msg"].removeprefix("Value error, ")
+            allowed = message[0].lower() + message[1:]
     return f"{where}: {error['input']}, {allowed}"
 
 
@@ -234,7 +236,7 @@ def _members(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     elif typing.get_origin(annotation) is typing.Annotated:
         yield from _members(typing.get_args(annotation)[0])
-    elif typing.get_origin(annotation) in (Union, types.UnionType, dict):
+    elif typing.get_origin(annotation) in (Union, types.UnionType, dict, tuple, list):
         for argument in typing.get_args(annotation):
             yield from _members(argument)
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from serving.batches import Chunk, InputError, fingerprint_of, stamp
 from serving.manifest import ItemContract
@@ -54,7 +54,10 @@ class ImageDecoder:
         return [*self._size, self._channels, self._resize]
 
     def decode(self, encoded: Path | bytes | None) -> NDArray[Any]:
-        """Decode one image, of several frames the first.
+        """Decode one image, of several frames the first, as the data that models are trained on is decoded.
+
+        It is turned upright as its EXIF orientation says, put on white where it is transparent and, where `resize` was
+        asked for, scaled so that it just covers the bundle's size and cut around its middle.
 
         Raises:
             InputError: there is no image, or it is of another size or depth.
@@ -64,16 +67,19 @@ class ImageDecoder:
         if not data:
             raise InputError("it is empty")
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.size != self._size and not self._resize:
-                raise InputError("it is {}×{} pixels, the bundle takes {}×{}".format(*image.size, *self._size))
             count, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
             if limit is not None and count > limit:
                 raise InputError(f"it has {count} pixels, at most {limit} are read")
             if image.mode[0] in "IF":
                 raise InputError(f"its pixels are of Pillow's mode {image.mode}, only 8-bit ones are read")
-            pixels = image if image.mode == MODES[self._channels] else image.convert(MODES[self._channels])
+            image.load()
+            pixels = _on_white(ImageOps.exif_transpose(image))
+            if pixels.size != self._size and not self._resize:
+                raise InputError("it is {}×{} pixels, the bundle takes {}×{}".format(*pixels.size, *self._size))
+            if pixels.mode != MODES[self._channels]:
+                pixels = pixels.convert(MODES[self._channels])
             if pixels.size != self._size:
-                pixels = pixels.resize(self._size, Image.Resampling.BILINEAR)
+                pixels = ImageOps.fit(pixels, self._size, Image.Resampling.LANCZOS)
             return np.asarray(pixels, np.uint8).reshape(self._size[1], self._size[0], self._channels)
 
     def chunk(self, group: list[Encoded]) -> Chunk:
@@ -162,6 +168,15 @@ class ParquetOfImages:
                     row += len(images)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self.path}: not a whole Parquet file: {error}") from error
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    over = image.convert("RGBA")
+    white = Image.new("RGBA", over.size, (255, 255, 255, 255))
+    white.alpha_composite(over)
+    return white
 
 
 def _image_files(folder: Path) -> Iterator[tuple[str, Path]]:

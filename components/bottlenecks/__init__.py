@@ -6,10 +6,39 @@ from typing import Annotated
 
 from pydantic import Field
 
+from components.bottlenecks.binary import BinarySettings
+from components.bottlenecks.categorical import CategoricalSettings
 from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.finite_scalar import FiniteScalarSettings
+from components.bottlenecks.gaussian import GaussianSettings
 from components.bottlenecks.identity import IdentitySettings
+from components.bottlenecks.residual import ResidualQuantizerSettings
+from components.bottlenecks.top_k import TopKSettings
 from components.bottlenecks.vector_quantizer import VectorQuantizerSettings
 
-BottleneckSettings = Annotated[IdentitySettings | VectorQuantizerSettings, Field(discriminator="kind")]
+BottleneckSettings = Annotated[
+    IdentitySettings
+    | VectorQuantizerSettings
+    | ResidualQuantizerSettings
+    | FiniteScalarSettings
+    | GaussianSettings
+    | CategoricalSettings
+    | BinarySettings
+    | TopKSettings,
+    Field(discriminator="kind"),
+]
 
-__all__ = ["Bottleneck", "BottleneckSettings", "CodeSpec", "IdentitySettings", "Squeezed", "VectorQuantizerSettings"]
+__all__ = [
+    "BinarySettings",
+    "Bottleneck",
+    "BottleneckSettings",
+    "CategoricalSettings",
+    "CodeSpec",
+    "FiniteScalarSettings",
+    "GaussianSettings",
+    "IdentitySettings",
+    "ResidualQuantizerSettings",
+    "Squeezed",
+    "TopKSettings",
+    "VectorQuantizerSettings",
+]

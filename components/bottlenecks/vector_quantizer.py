@@ -1,7 +1,8 @@
 """Vector quantization: each latent vector becomes the index of its nearest codebook entry.
 
 van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", arXiv 1711.00937; the codebook by
-exponential moving averages (its appendix A.1), started by k-means, with dead entries revived.
+exponential moving averages (its appendix A.1) or by gradient (its equation 3), started by k-means, with dead entries
+revived.
 
 Shapes: a latent of (batch, 49, 16) is 49 vectors of 16 dimensions an item; a batch of 128 makes 6272 vectors, and
 each becomes one of `entries` integers.
@@ -13,15 +14,17 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor, nn
 
 from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.gradients import rotated_through, straight_through
+from components.bottlenecks.rates import refuse_dearer
 from components.items import ItemSpec
-from components.settings import SettingError, Settings
+from components.settings import Settings
 
 
-class VectorQuantizerSettings(Settings):
+class CodebookSettings(Settings):
     """A codebook of `entries` vectors of `size` dimensions.
 
     Attributes:
@@ -31,13 +34,35 @@ class VectorQuantizerSettings(Settings):
         revive_below: an entry whose moving count falls under this share of an even use is moved onto a latent.
     """
 
-    kind: Literal["vector_quantizer"] = "vector_quantizer"
     entries: int = Field(ge=2, le=65536)
     size: int = Field(ge=1)
     positions: int | None = Field(default=None, ge=1)
     commitment: float = Field(default=0.25, ge=0)
     decay: float = Field(default=0.99, gt=0, lt=1)
     revive_below: float = Field(default=0.03, ge=0, lt=1)
+
+
+class VectorQuantizerSettings(CodebookSettings):
+    """A codebook and how it learns.
+
+    Attributes:
+        codebook: `ema` moves entries to the moving averages of the latents that they draw; `gradient` makes them a
+            parameter with the loss `codebook`, equation 3's second term (`decay` then only counts the entries' use).
+        cosine: compare directions: latents and entries are scaled to length 1 (Yu et al., arXiv 2110.04627).
+        rotation: instead of the straight-through gradient that of a rotation (Fifty et al., arXiv 2410.06424).
+    """
+
+    kind: Literal["vector_quantizer"] = "vector_quantizer"
+    codebook: Literal["ema", "gradient"] = "ema"
+    cosine: bool = False
+    rotation: bool = False
+
+    @field_validator("cosine", "rotation")
+    @classmethod
+    def _has_directions(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("size") == 1:
+            raise ValueError("must be false where size is 1: one dimension has no directions")
+        return value
 
     def build(self, item: ItemSpec, positions: int) -> VectorQuantizer:
         """Build the bottleneck for a network that gives `positions` vectors an item.
@@ -46,19 +71,17 @@ class VectorQuantizerSettings(Settings):
             SettingError: the code costs more bits than the raw item.
         """
         quantizer = VectorQuantizer(self, self.positions or positions)
-        if quantizer.code.bits_per_item > item.bits:
-            made, most = quantizer.code.bits_per_item, item.bits
-            allowed = f"must make a code of at most {most} bits, one raw item's; it makes {made:g}"
-            raise SettingError("entries", self.entries, allowed)
+        refuse_dearer(quantizer.code, item, "entries", self.entries)
         return quantizer
 
 
 class VectorQuantizer(Bottleneck):
-    """Nearest-entry quantizer with an EMA codebook, which no optimizer touches.
+    """Nearest-entry quantizer.
 
-    Buffers: `codebook` (entries, size); `counts` (entries,) and `sums` (entries, size) are the moving averages of how
-    many latents an entry drew, and of their sum, both as shares of a batch: the many items that start the codebook
-    must not outweigh the batches that follow.
+    `codebook` (entries, size) is a buffer that no optimizer touches, or a parameter where it learns by gradient. Two
+    more buffers, `counts` (entries,) and, where it learns by moving averages, `sums` (entries, size), are the averages
+    of how many latents an entry drew, and of their sum, both as shares of a batch: the many items that start the
+    codebook must not outweigh the batches that follow.
     """
 
     codebook: Tensor
@@ -70,72 +93,109 @@ class VectorQuantizer(Bottleneck):
         self.settings = settings
         self.latent_shape = self.embedding_shape = (positions, settings.size)
         self.code = CodeSpec(shape=(positions,), levels=settings.entries)
-        entries = torch.randn(settings.entries, settings.size)
-        self.register_buffer("codebook", entries)
+        entries = self._directed(torch.randn(settings.entries, settings.size))
         self.register_buffer("counts", torch.full((settings.entries,), 1 / settings.entries))
-        self.register_buffer("sums", entries / settings.entries)
+        if settings.codebook == "gradient":
+            self.codebook = nn.Parameter(entries)
+        else:
+            self.register_buffer("codebook", entries)
+            self.register_buffer("sums", entries / settings.entries)
 
     @torch.no_grad()
     def initialize(self, latents: Tensor) -> None:
         """Start the codebook at the k-means centres of the first batches' latents."""
-        vectors = latents.detach().float().reshape(-1, self.settings.size)
+        vectors = self._directed(latents.detach().float().reshape(-1, self.settings.size))
         centres, drawn = k_means(vectors, self.settings.entries)
+        centres = self._directed(centres)
         self.codebook.copy_(centres)
         self.counts.copy_(drawn.clamp(min=1.0) / len(vectors))
-        self.sums.copy_(centres * self.counts[:, None])
+        if self.settings.codebook == "ema":
+            self.sums.copy_(centres * self.counts[:, None])
 
     def forward(self, latents: Tensor) -> Squeezed:
-        """Quantize with the straight-through gradient; in training mode also move the codebook."""
+        """Quantize with the straight-through gradient, or the rotation's; in training mode also move the codebook."""
         with torch.autocast(latents.device.type, enabled=False):
-            latents = latents.float()
-            vectors = latents.reshape(-1, self.settings.size)
-            indices = self._nearest(vectors.detach())
-            quantized = F.embedding(indices, self.codebook).reshape(latents.shape)
-            commitment = (latents - quantized).square().flatten(1).sum(1).mean()
+            latents = self._directed(latents.float())
+            vectors = latents.detach().reshape(-1, self.settings.size)
+            by_gradient = self.settings.codebook == "gradient"
+            if self.training and by_gradient:
+                self._revive(vectors)  # before the entries are used: the gradient needs them as they were then
+            codebook = self._entries()
+            indices = self._distances(vectors, codebook.detach()).argmin(-1)
+            chosen = F.embedding(indices, codebook).reshape(latents.shape)
+            quantized = chosen.detach()
+            losses = {"commitment": self.settings.commitment * _squared_distance(latents, quantized)}
+            if by_gradient:
+                losses["codebook"] = _squared_distance(latents.detach(), chosen)
             if self.training:
-                self._follow(vectors.detach(), indices)
-            code = latents + (quantized - latents).detach()
-        return Squeezed(code, {"commitment": self.settings.commitment * commitment})
+                self._follow(vectors, indices)
+            through = rotated_through if self.settings.rotation else straight_through
+            code = through(quantized, latents)
+        return Squeezed(code, losses)
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions), int64."""
-        return self._distances(latents.float()).argmin(-1)
+        return self._distances(self._directed(latents.float()), self._entries()).argmin(-1)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return the entries (batch, positions, size) of indices (batch, positions)."""
-        return F.embedding(codes.long(), self.codebook)
+        # Not F.embedding: the exporter would name its result as the encoder's output is named, `embedding`, and clash.
+        chosen = self._entries().index_select(0, codes.long().flatten())
+        return chosen.reshape(-1, *self.embedding_shape)
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
         """Return how much farther than the nearest the chosen entries lie, relative to the squared lengths."""
-        distances = self._distances(latents.float())
+        distances = self._distances(self._directed(latents.float()), self._entries())
         chosen = distances.gather(-1, codes.long()[..., None])[..., 0]
-        scale = latents.float().square().sum(-1) + self.codebook.square().sum(-1).max()
-        return (chosen - distances.amin(-1)) / scale
+        return (chosen - distances.amin(-1)) / self.scale(latents)
 
-    def _distances(self, vectors: Tensor) -> Tensor:
+    def scale(self, latents: Tensor) -> Tensor:
+        """Return the squared lengths (batch, positions) of latents plus that of the longest entry."""
+        return self._directed(latents.float()).square().sum(-1) + self._entries().square().sum(-1).max()
+
+    def _directed(self, vectors: Tensor) -> Tensor:
+        """Scale vectors (..., size) to length 1 where only their directions count."""
+        return F.normalize(vectors, dim=-1) if self.settings.cosine else vectors
+
+    def _entries(self) -> Tensor:
+        """The codebook as latents are compared with it."""
+        return self._directed(self.codebook)
+
+    def _distances(self, vectors: Tensor, codebook: Tensor) -> Tensor:
         """Squared distances (..., entries) but for the vector's own square, which moves no minimum."""
-        return self.codebook.square().sum(-1) - 2.0 * (vectors @ self.codebook.T)
-
-    def _nearest(self, vectors: Tensor) -> Tensor:
-        return self._distances(vectors).argmin(-1)
+        return codebook.square().sum(-1) - 2.0 * (vectors @ codebook.T)
 
     @torch.no_grad()
     def _follow(self, vectors: Tensor, indices: Tensor) -> None:
-        """Move each entry to the moving mean of the vectors that it drew, and revive those that drew none."""
+        """Count what each entry drew; move it to the moving mean of that, and revive those that drew none."""
         entries, keep = self.settings.entries, self.settings.decay
         drawn = torch.bincount(indices, minlength=entries).to(vectors.dtype)
-        total = torch.zeros_like(self.sums).index_add_(0, indices, vectors)
         self.counts.lerp_(drawn / len(vectors), 1 - keep)
+        if self.settings.codebook == "gradient":
+            return
+        total = torch.zeros_like(self.sums).index_add_(0, indices, vectors)
         self.sums.lerp_(total / len(vectors), 1 - keep)
+        self._revive(vectors)
+        self.codebook.copy_(self._directed(self.sums / self.counts.clamp(min=1e-20)[:, None]))
 
-        even = 1 / entries
+    @torch.no_grad()
+    def _revive(self, vectors: Tensor) -> None:
+        """Move entries that draw next to nothing onto latents."""
+        even = 1 / self.settings.entries
         dead = (self.counts < self.settings.revive_below * even).nonzero().flatten()
-        if len(dead):
-            # The sums move too, else the next update would pull the entry back to where it died.
-            picked = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
-            self.counts[dead] = even
+        if not len(dead):
+            return
+        picked = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
+        self.counts[dead] = even
+        if self.settings.codebook == "gradient":
+            self.codebook[dead] = picked
+        else:  # the sums move too, else the next update would pull the entry back to where it died
             self.sums[dead] = picked * even
-        self.codebook.copy_(self.sums / self.counts.clamp(min=1e-20)[:, None])
+
+
+def _squared_distance(latents: Tensor, entries: Tensor) -> Tensor:
+    """Return the mean over items of the squared distance, summed over positions and dimensions."""
+    return (latents - entries).square().flatten(1).sum(1).mean()
 
 
 def k_means(vectors: Tensor, centres: int, iterations: int = 10) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,8 @@ from components.data.array import ArraySettings
 from components.data.contract import PreparedDataset, open_dataset, write_dataset
 from components.data.digits import DigitsSettings
 from components.data.errors import DataError
+from components.data.fashion_mnist import FashionMnistSettings
+from components.data.images import ImagesSettings
 from components.data.mnist import MnistSettings
 from components.data.raw import RawDataset
 from components.data.schema import SPLITS, DatasetSchema, SplitName
@@ -25,6 +27,8 @@ __all__ = [
     "DatasetSchema",
     "DatasetSettings",
     "DigitsSettings",
+    "FashionMnistSettings",
+    "ImagesSettings",
     "MnistSettings",
     "PreparedDataset",
     "RawDataset",
@@ -34,7 +38,10 @@ __all__ = [
     "write_dataset",
 ]
 
-DatasetSettings = Annotated[MnistSettings | DigitsSettings | ArraySettings, Field(discriminator="kind")]
+DatasetSettings = Annotated[
+    MnistSettings | FashionMnistSettings | DigitsSettings | ArraySettings | ImagesSettings,
+    Field(discriminator="kind"),
+]
 
 
 def load(settings: DatasetSettings, name: str, *, seed: int, downloads: Path, root: Path) -> RawDataset:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from components.data.checks import first_not_finite
 from components.data.errors import DataError
-from components.data.raw import RawDataset, deal, take
+from components.data.raw import Fraction, RawDataset, check_fractions, deal, split_sizes, take
 from components.items import ItemSpec
-from components.settings import SettingError, Settings
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+from components.settings import Settings
 
 
 class ArraySettings(Settings):
@@ -41,26 +38,15 @@ class ArraySettings(Settings):
             DataError: a file is missing, or is not as the class says, or has too few items; names file and item.
             SettingError: the fractions leave nothing to train on.
         """
-        if self.validation + self.test >= 1:
-            raise SettingError("validation", self.validation, f"with test: {self.test} must be less than 1")
+        check_fractions(self.validation, self.test)
         items, item = _items(name, root / self.source.expanduser())
-        indices = self._deal(name, len(items), seed)
+        indices = deal(len(items), *split_sizes(name, len(items), self.validation, self.test), seed)
         if self.labels is None:
             splits, classes = take(indices, items=items), None
         else:
             labels, classes = _labels(name, root / self.labels.expanduser(), len(items))
             splits = take(indices, items=items, labels=labels)
         return RawDataset(item, splits, classes, source=f"array {self.source}", licence=self.licence)
-
-    def _deal(self, name: str, count: int, seed: int) -> dict[Any, NDArray[np.intp]]:
-        indices = deal(count, round(count * self.validation), round(count * self.test), seed)
-        for split, rows in indices.items():
-            if len(rows) == 0:
-                raise DataError(
-                    f"dataset {name}: {count} items are too few, split {split} would be empty "
-                    f"(validation: {self.validation}, test: {self.test})"
-                )
-        return indices
 
 
 def _items(name: str, path: Path) -> tuple[NDArray[Any], ItemSpec]:

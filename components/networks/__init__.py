@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from components.networks.conv import ConvSettings
+from components.networks.linear import LinearSettings
 from components.networks.mlp import MLPSettings
 
-NetworkSettings = Annotated[MLPSettings | ConvSettings, Field(discriminator="kind")]
+NetworkSettings = Annotated[LinearSettings | MLPSettings | ConvSettings, Field(discriminator="kind")]
 
-__all__ = ["ConvSettings", "MLPSettings", "NetworkSettings"]
+__all__ = ["ConvSettings", "LinearSettings", "MLPSettings", "NetworkSettings"]

@@ -24,11 +24,16 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 
 
 class MLPSettings(Settings):
-    """`hidden` widths of the encoder, from the item to the code; the decoder mirrors them. Takes items of any shape."""
+    """`hidden` widths of the encoder, from the item to the code; the decoder mirrors them. Takes items of any shape.
+
+    `code_activation` follows the encoder's last layer, which is linear by default. One sigmoid layer (`hidden: []`,
+    `code_activation: sigmoid`) is the encoder of the sparse and contractive autoencoders' papers.
+    """
 
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (512,)
     activation: Activation = "silu"
+    code_activation: Activation | None = None
 
     def positions(self, item: ItemSpec) -> int:
         """One vector an item is what this network gives naturally."""
@@ -41,7 +46,8 @@ class MLPSettings(Settings):
         embedding_shape = embedding_shape or latent_shape
         inward = [item.values, *self.hidden, math.prod(latent_shape)]
         outward = [math.prod(embedding_shape), *reversed(self.hidden), item.values]
-        encoder = nn.Sequential(nn.Flatten(), *self._layers(inward), nn.Unflatten(1, latent_shape))
+        last = [ACTIVATIONS[self.code_activation]()] if self.code_activation else []
+        encoder = nn.Sequential(nn.Flatten(), *self._layers(inward), *last, nn.Unflatten(1, latent_shape))
         decoder = nn.Sequential(nn.Flatten(), *self._layers(outward), nn.Unflatten(1, item.shape))
         return encoder, decoder
 

@@ -8,9 +8,12 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from components.bottlenecks import IdentitySettings, VectorQuantizerSettings
+from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption, SaltAndPepperNoise
+from components.data import FashionMnistSettings, ImagesSettings
 from components.items import ItemSpec
 from components.models import AutoencoderSettings, ModelSettings, PCASettings
-from components.networks import ConvSettings, MLPSettings
+from components.networks import ConvSettings, LinearSettings, MLPSettings
+from components.penalties import ContractiveSettings, KLSparsitySettings, L1Settings
 from components.settings import SettingError, Settings
 from components.training import TrainingSettings
 
@@ -21,6 +24,16 @@ VALID: list[tuple[type[Settings], dict[str, Any]]] = [
     (VectorQuantizerSettings, QUANTIZER),
     (MLPSettings, {"hidden": [5]}),
     (ConvSettings, {}),
+    (LinearSettings, {}),
+    (NoCorruption, {}),
+    (GaussianNoise, {}),
+    (MaskingNoise, {}),
+    (SaltAndPepperNoise, {}),
+    (L1Settings, {"weight": 1}),
+    (KLSparsitySettings, {"weight": 1}),
+    (ContractiveSettings, {"weight": 1}),
+    (FashionMnistSettings, {}),
+    (ImagesSettings, {"source": "pictures"}),
     (TrainingSettings, {}),
     (AutoencoderSettings, {"network": {"kind": "mlp"}, "bottleneck": {"kind": "identity", "size": 2}}),
     (ItemSpec, {"kind": "vector", "shape": [3], "dtype": "uint8"}),
@@ -51,6 +64,18 @@ def test_an_unknown_key_is_refused_by_name_and_values_are_frozen(model: type[Set
         (VectorQuantizerSettings, QUANTIZER | {"revive_below": -0.1}, "revive_below"),
         (MLPSettings, {"hidden": [8, 0]}, "hidden"),
         (MLPSettings, {"activation": "step"}, "activation"),
+        (MLPSettings, {"code_activation": "step"}, "code_activation"),
+        (GaussianNoise, {"sigma": 0}, "sigma"),
+        (MaskingNoise, {"share": 0}, "share"),
+        (MaskingNoise, {"share": 1.1}, "share"),
+        (SaltAndPepperNoise, {"share": -0.1}, "share"),
+        (L1Settings, {"weight": 0}, "weight"),
+        (KLSparsitySettings, {"weight": 1, "target": 0}, "target"),
+        (KLSparsitySettings, {"weight": 1, "target": 1}, "target"),
+        (ContractiveSettings, {"weight": 1, "samples": 0}, "samples"),
+        (ImagesSettings, {"source": "x", "size": [32, 32, 3]}, "size"),
+        (ImagesSettings, {"source": "x", "channels": 2}, "channels"),
+        (ImagesSettings, {"source": "x", "on_error": "ignore"}, "on_error"),
         (ConvSettings, {"downsample": 3}, "downsample"),
         (ConvSettings, {"channels": 0}, "channels"),
         (ConvSettings, {"blocks": -1}, "blocks"),

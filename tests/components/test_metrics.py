@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.linalg import subspace_angles
 from scipy.stats import bootstrap
 
 from components.metrics import (
@@ -12,6 +15,7 @@ from components.metrics import (
     codebook_perplexity,
     codebook_usage,
     knn_correct,
+    principal_angles,
     probe_correct,
     psnrs,
     squared_errors,
@@ -140,3 +144,23 @@ def test_bootstrap_interval_depends_on_the_seed_alone() -> None:
     np.random.seed(0)
     assert bootstrap_interval(values, seed=3, resamples=100) == first
     assert bootstrap_interval(values, seed=4, resamples=100) != first
+
+
+@settings(deadline=None, max_examples=60)
+@given(first=st.integers(1, 5), second=st.integers(1, 5), dimensions=st.integers(5, 9), tilt=st.integers(-9, 1))
+def test_principal_angles_are_scipys(first: int, second: int, dimensions: int, tilt: int) -> None:
+    random = np.random.default_rng(first * 100 + second * 10 + dimensions)
+    one = random.normal(size=(first, dimensions))
+    other = np.resize(one, (second, dimensions)) + 10.0**tilt * random.normal(size=(second, dimensions))
+    expected = np.degrees(subspace_angles(one.T, other.T))[::-1]
+    np.testing.assert_allclose(principal_angles(one, other), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_principal_angles_by_hand() -> None:
+    plane = np.array([[1.0, 0, 0], [1, 1, 0]])
+    assert principal_angles(plane, np.array([[0.0, 0, 2]])).tolist() == [90]
+    np.testing.assert_allclose(principal_angles(plane, np.array([[3.0, 0, 3]])), [45])
+    np.testing.assert_allclose(principal_angles(plane, np.array([[0.0, 1, 0], [0, 0, 1]])), [0, 90], atol=1e-9)
+    tilted = np.array([[1.0, 1e-9, 0]])
+    np.testing.assert_allclose(principal_angles(np.array([[5.0, 0, 0]]), tilted), [np.degrees(1e-9)], rtol=1e-5)
+    assert len(principal_angles(np.float32([[1, 2, 3], [2, 4, 6]]), plane)) == 1

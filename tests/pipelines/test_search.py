@@ -44,6 +44,13 @@ def test_distributions_are_found_beside_fixed_values_and_filled_in_place() -> No
     assert fill(tree, {"model.deep.rate": 0.5}, "model") == {"size": 3, "deep": {"rate": 0.5, "kind": "k"}}
 
 
+def test_distributions_in_lists_are_found_by_their_number() -> None:
+    tree = {"penalties": [{"kind": "l1", "weight": 1}, {"kind": "contractive", "weight": {"log_uniform": [0.1, 1]}}]}
+    assert find_space(tree, "model") == {"model.penalties.1.weight": Distribution("log_uniform", (0.1, 1))}
+    filled = fill(tree, {"model.penalties.1.weight": 0.5}, "model")
+    assert filled == {"penalties": [{"kind": "l1", "weight": 1}, {"kind": "contractive", "weight": 0.5}]}
+
+
 def test_corners_hold_every_combination_or_at_least_every_extreme() -> None:
     assert len(list(corners(SPACE))) == 2 * 2 * 3
     seen = list(corners(SPACE, most=11))

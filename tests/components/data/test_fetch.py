@@ -14,7 +14,7 @@ import pytest
 
 from components.data import DataError
 from components.data.fetch import fetch
-from components.data.ways import FolderWay, NpmWay
+from components.data.ways import DebianWay, FolderWay, NpmWay
 
 CONTENT = {"train-idx1-ubyte": b"train" * 100, "t10k-idx1-ubyte": b"test" * 100}
 FILES = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
@@ -171,3 +171,53 @@ def test_npm_that_cannot_give_says_why(tmp_path: Path, npm: Any, monkeypatch: py
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(DataError, match="npm is not installed"):
         NpmWay("p@1").get(["train-idx1-ubyte"], tmp_path)
+
+
+DEBIAN = DebianWay("dataset-x", inside="usr/share/hourglass-tests/x")
+
+
+def debian_that_gives(content: dict[str, bytes]) -> Callable[..., Any]:
+    def run(command: list[str], cwd: Path, **_: Any) -> None:
+        if command == ["apt-get", "download", "dataset-x"]:
+            (cwd / "dataset-x_1_all.deb").write_bytes(b"package")
+        else:
+            assert command == ["dpkg", "-x", "dataset-x_1_all.deb", "content"]
+            inside = cwd / "content" / DEBIAN.inside
+            inside.mkdir(parents=True)
+            for name, raw in content.items():
+                (inside / f"{name}.gz").write_bytes(gzip.compress(raw))
+
+    return run
+
+
+def test_debian_unpacks_the_wanted_files_without_installing(tmp_path: Path, npm: Any) -> None:
+    npm(debian_that_gives(CONTENT))
+    fetched = fetch("x", FILES, [DEBIAN], tmp_path / "cache")
+    assert files_in(fetched.folder) == CONTENT
+    assert fetched.way == "Debian package dataset-x"
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {*CONTENT, "fetched-from.txt"}
+
+
+def test_an_installed_debian_package_is_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    for name, raw in CONTENT.items():
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(raw))
+    installed = DebianWay("dataset-x", inside=str(tmp_path).lstrip("/"))
+    assert files_in(fetch("x", FILES, [installed], tmp_path / "cache").folder) == CONTENT
+
+
+def test_debian_that_cannot_give_says_why(tmp_path: Path, npm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(command: list[str], **_: Any) -> None:
+        raise subprocess.CalledProcessError(100, command, stderr="E: Unable to locate package dataset-x")
+
+    for run, reason in [
+        (fail, "apt-get download ended with 100: E: Unable to locate package dataset-x"),
+        (lambda *_, **__: None, "apt-get download gave no package"),
+        (debian_that_gives({}), "holds no train-idx1-ubyte"),
+    ]:
+        npm(run)
+        with pytest.raises(DataError, match=reason):
+            DEBIAN.get(["train-idx1-ubyte"], tmp_path)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(DataError, match="apt-get is not installed"):
+        DEBIAN.get(["train-idx1-ubyte"], tmp_path)

