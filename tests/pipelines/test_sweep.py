@@ -46,7 +46,7 @@ def assert_complete(record: RunRecord, trials: int, epochs: int) -> None:
 
 
 def test_a_sweep_killed_half_way_goes_on_where_it_was(sandbox: Sandbox) -> None:
-    trials, epochs = 3, 80
+    trials, epochs = 3, 300
     sandbox.write_params(long_sweep(epochs, trials))
     sandbox.stage("prepare", "digits")
     command = [sys.executable, "-m", "pipelines.sweep", "digits-deep"]
@@ -94,7 +94,7 @@ def test_an_unreachable_mlflow_costs_a_warning_and_no_sweep(sandbox: Sandbox) ->
 
 def test_a_sweep_whose_trials_all_diverge_says_so(sandbox: Sandbox) -> None:
     params = copy.deepcopy(PARAMS)
-    params["experiments"]["digits-deep"]["model"]["training"]["learning_rate"] = 1e30
+    params["experiments"]["digits-deep"]["model"]["training"]["learning_rate"] = {"choice": [1e30, 2e30]}
     sandbox.write_params(params)
     sandbox.stage("prepare", "digits")
     failed = sandbox.stage("sweep", "digits-deep", fails=True)
