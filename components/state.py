@@ -1,4 +1,4 @@
-"""A training state on disk: one safetensors file, written whole or not at all, read without pickle."""
+"""A training state on disk: one safetensors file, written whole or not at all, safe to read."""
 
 from __future__ import annotations
 

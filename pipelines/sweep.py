@@ -24,7 +24,7 @@ from pipelines import cluster
 from pipelines.figures import draw_history, draw_space
 from pipelines.progress import SweepProgress
 from pipelines.project import Project, StageError, stage, written_whole
-from pipelines.record import WEIGHTS, RunRecord, digest_of, write_record
+from pipelines.record import WEIGHTS, RunRecord, digest_of, read_record, write_record
 from pipelines.settings import Budget, ExperimentSettings, Params, load_params
 from pipelines.tracking.live import LiveTracking
 from pipelines.tracking.runs import SweepRuns
@@ -47,7 +47,9 @@ def main(name: str) -> None:
     dataset = open_dataset(project.data(experiment.dataset))
     experiment.check(name, dataset.schema.item)
     plan = SweepPlan(project, params, name, experiment, dataset)
-    with plan.alone():
+    with plan.alone() as waited:
+        if waited and key_of(project.run(name)) == plan.key:
+            return  # the other process has just written this very record
         live = LiveTracking(plan.tracked())
         run_trials(plan, live)
         record = record_of(plan, git_commit(project))
@@ -76,20 +78,19 @@ class SweepPlan:
         self.home = project.home
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the sweep's folder, which working copies share, against another process.
-
-        Raises:
-            StageError: another process sweeps the same.
-        """
+    def alone(self) -> Iterator[bool]:
+        """Hold the sweep's folder, which working copies share; yield whether another process had to be waited for."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_suffix(".lock").open("w") as lock:
+        with self.folder.with_suffix(".lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StageError(f"{self.name}: the same sweep is running in another process; wait for it") from error
-            yield
-        self.folder.with_suffix(".lock").unlink(missing_ok=True)
+                waited = False
+            except OSError:
+                sys.stdout.write(f"{self.name}: the same sweep is running in another process; waiting for it\n")
+                sys.stdout.flush()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                waited = True
+            yield waited
 
     def forget(self) -> None:
         """Delete the journals; renamed first, so that a kill in between leaves none rather than some."""
@@ -218,6 +219,14 @@ def write_run(folder: Path, plan: SweepPlan, record: RunRecord) -> None:
         write_record(made, record)
         draw_history(record, made)
         draw_space(record, plan.experiment.space, made)
+
+
+def key_of(folder: Path) -> str | None:
+    """Return the key of the run record in a folder; None where there is none."""
+    try:
+        return read_record(folder).key
+    except StageError:
+        return None
 
 
 def code_digest() -> str:

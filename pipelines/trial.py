@@ -1,7 +1,7 @@
 """One trial of a sweep, and its journal.
 
 The journal is a folder that the trial itself writes after every epoch, so a trial that is killed goes on from its last
-epoch, a finished one is never run again, and neither Ray nor a pickle is asked about it:
+epoch, a finished one is never run again, and nothing of Ray's own is asked about it:
 
     trial-001/trial.json          its parameters, and how it ended
     trial-001/state.safetensors   the training state with the history so far
