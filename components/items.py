@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from components.settings import Settings
 
@@ -29,3 +32,7 @@ class ItemSpec(Settings):
     def bits(self) -> int:
         """Bits of one raw item."""
         return self.values * (8 if self.dtype == "uint8" else 32)
+
+    def scaled(self, items: npt.NDArray[Any]) -> npt.NDArray[np.floating[Any]]:
+        """Return raw items (n, *shape) in the scale that models rebuild: bytes as 0-1, numbers as they are."""
+        return items.astype(np.float32) / 255.0 if self.dtype == "uint8" else items

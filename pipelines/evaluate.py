@@ -68,7 +68,7 @@ def fidelity(item: ItemSpec, items: Array, rebuilt: Array | None) -> Figures:
     """Measure what a code keeps of an item; nothing where items cannot be rebuilt."""
     if rebuilt is None:
         return {}
-    scaled = scaled_items(item, items)
+    scaled = item.scaled(items)
     squared = metrics.squared_errors(scaled, rebuilt)
     figures: Figures = {"squared_error": squared, "mse": squared / item.values}
     if item.kind == "image":
@@ -102,11 +102,6 @@ def codebook_use(bundle: Bundle, codes: Array) -> Figures:
     }
 
 
-def scaled_items(item: ItemSpec, items: Array) -> Array:
-    """Return raw items in the scale that decoders rebuild: bytes as 0-1, numbers as they are."""
-    return items.astype(np.float32) / 255.0 if item.dtype == "uint8" else items
-
-
 def describe(figures: Figures, seed: int, bundle: Bundle, codes: Array) -> dict[str, Any]:
     """Return the metrics file's content: figures by name, 95 % bootstrap intervals, and what was measured.
 
@@ -138,9 +133,7 @@ def draw(
         item = dataset.schema.item
         if rebuilt is not None:
             chosen = pictures.one_of_each(dataset.labels("test"), len(items))
-            pictures.draw_rebuilt(
-                item, scaled_items(item, items[chosen]), rebuilt[chosen], made / "reconstructions.png"
-            )
+            pictures.draw_rebuilt(item, item.scaled(items[chosen]), rebuilt[chosen], made / "reconstructions.png")
         pictures.draw_codes(features, dataset.labels("test"), dataset.schema.classes, made / "codes.png")
         if bundle.manifest.code.levels is not None:
             counts = np.bincount(codes.reshape(-1), minlength=bundle.manifest.code.levels)

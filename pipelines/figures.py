@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 
 from pipelines.record import RunRecord
 from pipelines.search import Distribution
-
-INK, MUTED, ACCENT = "#1f2430", "#b4b9c6", "#d9622b"
+from pipelines.style import ACCENT, INK, MUTED, save
 
 
 def draw_history(record: RunRecord, folder: Path) -> None:
@@ -67,11 +66,6 @@ def draw_space(record: RunRecord, space: dict[str, Distribution], folder: Path) 
         axes.set(xlabel=path.rpartition(".")[2].replace("_", " "), ylabel=_words(record.objective))
         axes.spines[["top", "right"]].set_visible(False)
     save(figure, folder / "space.png")
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG whose bytes depend on the figure alone."""
-    figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
 def _words(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from components.items import ItemSpec
-from pipelines.figures import ACCENT, INK, MUTED, save
+from pipelines.style import ACCENT, INK, MUTED, save
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

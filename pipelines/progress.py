@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from pipelines.cluster import Cluster
     from pipelines.sweep import SweepPlan
 
 EVERY = 2.0  # seconds between two lines of one trial
@@ -19,13 +18,14 @@ EVERY = 2.0  # seconds between two lines of one trial
 class SweepProgress(Callback):
     """Prints `mnist-deep  trial 2/3  epoch 4/5  validation_squared_error 7.912`."""
 
-    def __init__(self, plan: SweepPlan, cluster: Cluster, already: int) -> None:
+    def __init__(self, plan: SweepPlan, where: str, already: int) -> None:
         self._name, self._objective = plan.name, plan.objective
         self._trials, self._epochs = plan.budget.trials, plan.budget.epochs
         self._already = already
         self._at: dict[int, int] = {}
         self._printed: dict[int, float] = {}
-        self._greeting = f"{self._name}: {self._trials} trials of at most {self._epochs} epochs on {cluster}"
+        plural = "s" * (self._trials > 1)
+        self._greeting = f"{self._name}: {self._trials} trial{plural} of at most {self._epochs} epochs on {where}"
 
     def setup(self, **info: Any) -> None:
         """Start the bar; not before, for Ray copies a callback and nobody can copy a terminal."""

@@ -83,6 +83,14 @@ class Project:
         """Return the folder of an experiment's pictures."""
         return self.root / "plots" / experiment
 
+    def study(self, kind: str, name: str) -> Path:
+        """Return the folder of a study's page."""
+        return self.root / "studies" / f"{kind}-{name}"
+
+    def study_metrics(self, kind: str, name: str) -> Path:
+        """Return the file of a study's figures."""
+        return self.root / "metrics" / "studies" / f"{kind}-{name}.json"
+
 
 @contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:

@@ -13,14 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from pipelines.figures import ACCENT, INK, MUTED, save
+from pipelines.style import INK, MARKERS, MUTED, PALETTE, save
 
 if TYPE_CHECKING:
     from pipelines.entries import Entry
 
-# A family has a colour and a marker, so that no reader depends on colours alone.
-PALETTE = (ACCENT, "#2f6db3", "#2a8f6b", "#8a5bb5", "#b0861f", "#c2477f", "#3596a5", INK)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 FRONT = "front: no other has less error for as few bits"
 NAME_RINGS = (7, 16, 26, 38, 52, 68)  # points from a marker at which its name may stand
 NAME_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))

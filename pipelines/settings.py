@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, Union
+from typing import Any, Literal, TypeVar, Union
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -20,6 +20,9 @@ from components.models import ModelSettings, PCASettings
 from components.settings import SettingError, Settings
 from pipelines.project import Project, StageError
 from pipelines.search import Distribution, Parameters, corners, fill, find_space
+from pipelines.studies.settings import StudiesSettings, StudySettings
+
+AnyStudy = TypeVar("AnyStudy", bound=StudySettings)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -87,6 +90,7 @@ class Params(Settings):
     budget: Literal["quick", "paper"] = "quick"
     datasets: dict[str, DatasetSettings] = Field(min_length=1)
     experiments: dict[str, ExperimentSettings] = Field(min_length=1)
+    studies: StudiesSettings = StudiesSettings()
 
     def experiment(self, name: str) -> ExperimentSettings:
         """Return an experiment's settings.
@@ -97,6 +101,17 @@ class Params(Settings):
         if name not in self.experiments:
             raise StageError(f"experiments.{name}: not in params.yaml; it has {', '.join(self.experiments)}")
         return self.experiments[name]
+
+    def study(self, kind: type[AnyStudy], place: str) -> AnyStudy:
+        """Return a study's settings by its place below `studies`, such as `subspaces.mnist`.
+
+        Raises:
+            StageError: there is none.
+        """
+        studies = self.studies.all()
+        if not isinstance(study := studies.get(place), kind):
+            raise StageError(f"studies.{place}: not in params.yaml; it has {', '.join(studies) or 'no studies'}")
+        return study
 
     def budget_of(self, experiment: ExperimentSettings) -> Budget:
         """Return the epochs and trials that the chosen budget gives an experiment."""
@@ -139,6 +154,8 @@ def parse_params(raw: object) -> Params:
     for name, experiment in experiments.items() if isinstance(experiments, dict) else ():
         if isinstance(experiment, dict):
             mistakes += _model_mistakes(f"experiments.{name}", experiment, raw.get("datasets"))
+    if params is not None:
+        mistakes += _study_mistakes(params)
     if mistakes or params is None:
         raise StageError("params.yaml:\n  " + "\n  ".join(dict.fromkeys(mistakes)))
     return params
@@ -178,6 +195,19 @@ def _model_mistakes(path: str, experiment: dict[str, Any], datasets: object) -> 
 
 
 _MODEL_TYPE = ModelSettings
+
+
+def _study_mistakes(params: Params) -> Iterator[str]:
+    """Yield what is wrong with the studies' references: experiments that are not there, or of several datasets."""
+    for place, study in params.studies.all().items():
+        compared = study.experiments()
+        for key, name in compared.items():
+            if name not in params.experiments:
+                yield f"studies.{place}.{key}: {name}, must be one of {', '.join(params.experiments)}"
+        known = {name: params.experiments[name].dataset for name in compared.values() if name in params.experiments}
+        if len(set(known.values())) > 1:
+            told = ", ".join(f"{name} of {dataset}" for name, dataset in known.items())
+            yield f"studies.{place}: {told}, must be experiments on one dataset"
 
 
 def _readable(error: ValidationError, raw: Any, model: Any, prefix: str = "") -> list[str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +31,7 @@ from pipelines.settings import Budget, ExperimentSettings, Params, load_params
 from pipelines.tracking.live import LiveTracking
 from pipelines.tracking.runs import SweepRuns
 from pipelines.tracking.store import Store
-from pipelines.trial import Journal, journals, run_trial
+from pipelines.trial import Journal, journals, run_trial, train_trial
 
 if TYPE_CHECKING:
     from pipelines.suggest import JournaledSearch
@@ -112,6 +114,45 @@ def run_trials(plan: SweepPlan, live: LiveTracking) -> None:
     Raises:
         StageError: it was interrupted, or no node of the cluster is large enough for a trial.
     """
+    if plan.experiment.space or os.environ.get("RAY_ADDRESS"):
+        search_space(plan, live)
+    else:
+        run_alone(plan, live)
+    ended = [journal for journal in journals(plan.folder) if journal.read().status != "running"]
+    if len(ended) < plan.budget.trials:
+        left = plan.budget.trials - len(ended)
+        raise StageError(
+            f"{plan.name}: cut off with {left} of {plan.budget.trials} trials to go; run it again to go on"
+        )
+
+
+def run_alone(plan: SweepPlan, live: LiveTracking) -> None:
+    """Run the only trial of an experiment that searches nothing here and now: there is nothing for Ray to share out."""
+    journal = Journal.of(plan.folder, 1)
+    if not journal.exists():
+        journal.open(1, {})
+    elif journal.read().status != "running":
+        return
+    trial = SimpleNamespace(config={"number": 1, "parameters": {}})
+    progress = SweepProgress(plan, "this machine", already=len(journal.read().history))
+    progress.setup()
+    progress.on_trial_start(0, [], trial)
+
+    def tell(result: dict[str, Any]) -> None:
+        for callback in (live, progress):
+            callback.on_trial_result(0, [], trial, result)
+
+    train, validation = (np.asarray(plan.dataset.array(split)) for split in ("train", "validation"))
+    try:
+        train_trial(trial.config, **trial_of(plan), train=train, validation=validation, node="", tell=tell)
+    except Exception:
+        journal.close("failed")  # its journal says why, and so will the sweep
+    finally:
+        progress.on_experiment_end([])
+
+
+def search_space(plan: SweepPlan, live: LiveTracking) -> None:
+    """Search the experiment's space on a cluster, or on one of our own on this machine."""
     from pipelines.suggest import JournaledSearch
 
     search = JournaledSearch(plan.folder, plan.experiment.space, plan.objective, plan.budget.trials, plan.seed)
@@ -119,12 +160,17 @@ def run_trials(plan: SweepPlan, live: LiveTracking) -> None:
         train, validation = plan.dataset.array("train"), plan.dataset.array("validation")
         with cluster.connected(train.nbytes + validation.nbytes) as nodes:
             tune_trials(plan, live, search, nodes, np.asarray(train), np.asarray(validation))
-    ended = [journal for journal in journals(plan.folder) if journal.read().status != "running"]
-    if len(ended) < plan.budget.trials:
-        left = plan.budget.trials - len(ended)
-        raise StageError(
-            f"{plan.name}: cut off with {left} of {plan.budget.trials} trials to go; run it again to go on"
-        )
+
+
+def trial_of(plan: SweepPlan) -> dict[str, Any]:
+    """Return what every trial of a sweep is told, but for the data."""
+    return {
+        "sweep": str(plan.folder),
+        "experiment": plan.experiment.model_dump(mode="json"),
+        "item": plan.dataset.schema.item.model_dump(mode="json"),
+        "run": {"epochs": plan.budget.epochs, "seed": plan.seed},
+        "objective": plan.objective,
+    }
 
 
 def tune_trials(
@@ -143,16 +189,7 @@ def tune_trials(
     share, epochs = plan.experiment.sweep, plan.budget.epochs
     slots = nodes.slots(plan.name, share.cpus, share.gpus)
     already = sum(len(journal.read().history) for journal in journals(plan.folder))
-    trainable = tune.with_parameters(
-        run_trial,
-        sweep=str(plan.folder),
-        experiment=plan.experiment.model_dump(mode="json"),
-        item=plan.dataset.schema.item.model_dump(mode="json"),
-        run={"epochs": epochs, "seed": plan.seed},
-        objective=plan.objective,
-        train=train,
-        validation=validation,
-    )
+    trainable = tune.with_parameters(run_trial, **trial_of(plan), train=train, validation=validation)
     first_rung = share.first_rung or -(-epochs // 3)
     tune.Tuner(
         tune.with_resources(trainable, {"cpu": share.cpus, "gpu": share.gpus}),
@@ -168,7 +205,7 @@ def tune_trials(
             storage_path=str(plan.folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=2),
-            callbacks=[live, SweepProgress(plan, nodes, already)],
+            callbacks=[live, SweepProgress(plan, str(nodes), already)],
         ),
     ).fit()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,19 @@ def journals(sweep: Path) -> list[Journal]:
     return [Journal(path.parent) for path in sorted(sweep.glob("trial-*/trial.json"))]
 
 
-def run_trial(
+def run_trial(config: dict[str, Any], **sweep: Any) -> None:
+    """Train one trial in a Ray worker; see :func:`train_trial`, whose arguments `sweep` holds."""
+    import ray
+    from ray import tune
+
+    train_trial(config, **sweep, node=ray.get_runtime_context().get_node_id(), tell=tune.report)
+
+
+def train_trial(
     config: dict[str, Any], *, sweep: str, experiment: dict[str, Any], item: dict[str, Any], run: dict[str, Any],
-    objective: str, train: Any, validation: Any,
+    objective: str, train: Any, validation: Any, node: str, tell: Callable[[dict[str, Any]], None],
 ) -> None:  # fmt: skip
-    """Train one trial in a Ray worker, from its journal's last epoch on.
+    """Train one trial from its journal's last epoch on.
 
     Epochs that the journal already holds are reported again first, so that the scheduler's memory is whole.
 
@@ -108,12 +117,11 @@ def run_trial(
         objective: the figure by which the best epoch is chosen.
         train: raw training items in the node's shared memory.
         validation: raw validation items likewise.
+        node: the machine's name in the cluster.
+        tell: is given every epoch's figures.
     """
-    import ray
-    from ray import tune
-
     journal = Journal.of(Path(sweep), config["number"])
-    journal.note(node=ray.get_runtime_context().get_node_id())
+    journal.note(node=node)
     settings = ExperimentSettings.model_validate(experiment).model_settings(config["parameters"])
     model = settings.build(ItemSpec.model_validate(item), seed=run["seed"])
     resume = State.load(journal.state) if journal.state.exists() else None
@@ -123,7 +131,7 @@ def run_trial(
 
     def report(done: EpochRecord, again: bool = False) -> None:
         times = {"sweep_started": first.started, "started": record.started, "ended": done.timestamp}
-        tune.report({"epoch": done.epoch, "again": again, **times, **done.metrics})
+        tell({"epoch": done.epoch, "again": again, **times, **done.metrics})
 
     for past in history:
         report(past, again=True)

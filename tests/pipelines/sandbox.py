@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -67,6 +68,17 @@ class Sandbox:
         """Write params.yaml."""
         with (self.root / "params.yaml").open("w") as file:
             YAML().dump(params, file)
+
+    def train(self, *experiments: str) -> None:
+        """Sweep and export experiments that search nothing, in this process: for tests of what comes after."""
+        from pipelines import export, prepare, sweep
+
+        with contextlib.chdir(self.root):
+            for dataset in YAML(typ="safe").load((self.root / "params.yaml").read_text())["datasets"]:
+                prepare.main(dataset)
+            for experiment in experiments:
+                sweep.main(experiment)
+                export.main(experiment)
 
     def git(self) -> None:
         """Make the folder a git and DVC repository with everything committed."""

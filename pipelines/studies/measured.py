@@ -1,0 +1,70 @@
+"""An experiment's bundle as studies measure it: through ONNX Runtime, on the test split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components import metrics
+from components.data import PreparedDataset, open_dataset
+from pipelines.project import Project, StageError
+from pipelines.settings import load_params
+from serving.bundle import Bundle
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An experiment, its bundle and its data.
+
+    Attributes:
+        name: the experiment's.
+        bundle: what is served.
+        data: what it was trained on.
+        squared_error, interval: of the test split, per item; 95 % bootstrap over items.
+    """
+
+    name: str
+    bundle: Bundle
+    data: PreparedDataset
+    squared_error: float
+    interval: tuple[float, float]
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return self.data.schema.name
+
+    @property
+    def error_in_words(self) -> str:
+        """The squared error with its interval: `13.87 (13.76–13.96)`."""
+        return "{:.2f} ({:.2f}–{:.2f})".format(self.squared_error, *self.interval)
+
+
+def measure(project: Project, experiment: str) -> Measured:
+    """Load an experiment's bundle and measure how it rebuilds the test split.
+
+    Raises:
+        StageError: it cannot rebuild items.
+        BundleError: the bundle is missing or damaged.
+    """
+    bundle, data = opened(project, experiment)
+    test = np.asarray(data.array("test"))
+    errors = metrics.squared_errors(data.schema.item.scaled(test), rebuilt(bundle, test))
+    return Measured(experiment, bundle, data, float(errors.mean()), metrics.bootstrap_interval(errors))
+
+
+def opened(project: Project, experiment: str) -> tuple[Bundle, PreparedDataset]:
+    """Return an experiment's bundle and the dataset that it was trained on."""
+    dataset = load_params(project).experiment(experiment).dataset
+    return Bundle.load(project.bundle(experiment)), open_dataset(project.data(dataset))
+
+
+def rebuilt(bundle: Bundle, items: Array) -> Array:
+    """Return what a bundle makes of raw items (n, *item.shape), float32, images in 0-1."""
+    if bundle.manifest.decoder is None:
+        raise StageError(f"{bundle.name}: cannot rebuild items")
+    return bundle.decode(bundle.encode(items))

@@ -1,0 +1,18 @@
+"""How pictures look: the colours that all share, and how they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+INK, MUTED, ACCENT = "#1f2430", "#b4b9c6", "#d9622b"
+
+# A family has a colour and a marker, so that no reader depends on colours alone.
+PALETTE = (ACCENT, "#2f6db3", "#2a8f6b", "#8a5bb5", "#b0861f", "#c2477f", "#3596a5", INK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG whose bytes depend on the figure alone."""
+    figure.savefig(path, dpi=150, metadata={"Software": None})
