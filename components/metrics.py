@@ -33,7 +33,7 @@ def psnrs(mean_squared_errors: Floats) -> Floats:
     return -10.0 * np.log10(np.maximum(mean_squared_errors, 1e-12))
 
 
-def ssims(images: Floats, rebuilt: Floats, chunk: int = 1000) -> Floats | None:
+def ssims(images: Floats, rebuilt: Floats, chunk: int = 100) -> Floats | None:
     """Return each image's structural similarity (n,) of two arrays (n, height, width, channels) with pixels in 0-1.
 
     Wang et al., IEEE TIP 13 (2004): an 11x11 Gaussian window of sigma 1.5. Smaller images get a uniform 7x7 window,
@@ -67,6 +67,17 @@ def probe_correct(train: Floats, train_labels: Integers, test: Floats, test_labe
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, tol=1e-3))
     guessed = probe.fit(train, train_labels).predict(test)
     return np.asarray(guessed == test_labels, np.float64)
+
+
+def active_fractions(codes: Floats, silent: float = 0.01) -> Floats:
+    """Return the share of units that each item activates, (n,), of real codes (n, ...).
+
+    A unit is active where its absolute value is above `silent` times the largest of all: nothing gradient-trained
+    is exactly 0, but for rectified and top-k units.
+    """
+    values = np.abs(codes.reshape(len(codes), -1))
+    shares: Floats = (values > silent * values.max()).mean(1, dtype=np.float64)
+    return shares
 
 
 def codebook_usage(counts: Integers) -> float:

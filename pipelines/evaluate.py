@@ -44,7 +44,7 @@ def main(name: str) -> None:
     figures: Figures = {"bits_per_item": bundle.manifest.code.bits_per_item}
     figures |= fidelity(dataset.schema.item, test, rebuilt)
     figures |= usefulness(bundle, dataset, features)
-    figures |= codebook_use(bundle, codes)
+    figures |= code_use(bundle, codes)
     figures["encode_items_per_second"] = len(test) / seconds
     document = describe(figures, params.seed, bundle, codes)
     draw(project.plots(name), bundle, dataset, test, rebuilt, features, codes)
@@ -91,10 +91,10 @@ def usefulness(bundle: Bundle, dataset: PreparedDataset, features: Array) -> Fig
     }
 
 
-def codebook_use(bundle: Bundle, codes: Array) -> Figures:
-    """Measure how evenly the test split uses a codebook; nothing for real codes."""
+def code_use(bundle: Bundle, codes: Array) -> Figures:
+    """Measure how the test split uses a code: a codebook's entries, or the units of real codes."""
     if bundle.manifest.code.levels is None:
-        return {}
+        return {"active_fraction": metrics.active_fractions(codes)}
     counts = np.bincount(codes.reshape(-1), minlength=bundle.manifest.code.levels)
     return {
         "codebook_usage": metrics.codebook_usage(counts),

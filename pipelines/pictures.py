@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,29 @@ def one_of_each(labels: Array | None, count: int) -> list[int]:
 
 
 def draw_rebuilt(item: ItemSpec, originals: Array, rebuilt: Array, path: Path) -> None:
-    """Draw originals (n, *item.shape) above what was rebuilt: images as such, other items as bands of values."""
-    figure = Figure(figsize=(len(originals), 2.3), layout="constrained")
-    axes = figure.subplots(2, len(originals), squeeze=False)
-    low, high = (0.0, 1.0) if item.kind == "image" else (float(originals.min()), float(originals.max()))
-    for row, items in zip(axes, (originals, rebuilt), strict=True):
-        for cell, values in zip(row, items, strict=True):
+    """Draw originals (n, *item.shape) above what was rebuilt."""
+    save(draw_rows(item, {"original": originals, "rebuilt": rebuilt}), path)
+
+
+def draw_rows(item: ItemSpec, rows: Mapping[str, Array]) -> Figure:
+    """Draw rows of items (n, *item.shape) below each other, a word beside each: images as such, others as bands."""
+    columns = max(len(items) for items in rows.values())
+    longest = max(len(word) for word in rows)
+    figure = Figure(figsize=(columns + 0.09 * longest, 1.05 * len(rows) + 0.2), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    first = next(iter(rows.values()))
+    image = item.kind == "image"
+    low, high = (0.0, 1.0) if image else (float(first.min()), float(first.max()))
+    for line, (word, items) in zip(axes, rows.items(), strict=True):
+        for cell in line:
             cell.set(xticks=[], yticks=[])
             cell.spines[:].set_visible(False)
-            shown = values.clip(low, high) if item.kind == "image" else values.reshape(1, -1)
-            shown = shown[..., 0] if item.kind == "image" and item.shape[2] == 1 else shown
-            cell.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect="equal" if item.kind == "image" else "auto")
-    for row, word in zip(axes, ("original", "rebuilt"), strict=True):
-        row[0].set_ylabel(word, color=INK)
-    save(figure, path)
+        for cell, values in zip(line, items, strict=False):
+            shown = values.clip(low, high) if image else values.reshape(1, -1)
+            shown = shown[..., 0] if image and item.shape[2] == 1 else shown
+            cell.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect="equal" if image else "auto")
+        line[0].set_ylabel(word, color=INK, rotation=0, ha="right", va="center")
+    return figure
 
 
 def draw_codes(features: Array, labels: Array | None, classes: Sequence[str] | None, path: Path) -> None:
@@ -53,19 +62,24 @@ def draw_codes(features: Array, labels: Array | None, classes: Sequence[str] | N
     points[:, : shown.shape[1]] = shown
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
+    scatter_classes(axes, points, labels, classes)
+    if classes is not None and len(classes) <= 20:
+        axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
+    save(figure, path)
+
+
+def scatter_classes(axes: Any, points: Array, labels: Array | None, classes: Sequence[str] | None) -> None:
+    """Draw points (n, 2) on a pair of axes in the colours of their classes; `labels` may be of more items than n."""
+    axes.spines[["top", "right"]].set_visible(False)
     if labels is None or classes is None:
         axes.scatter(points[:, 0], points[:, 1], s=5, color=INK, alpha=0.5, lw=0)
-    else:
-        palette = mpl.colormaps["tab10" if len(classes) <= 10 else "turbo"]
-        for index, name in enumerate(classes):
-            color = palette(index if len(classes) <= 10 else index / (len(classes) - 1))
-            mine = points[labels[:SCATTERED] == index]
-            axes.scatter(mine[:, 0], mine[:, 1], s=6, alpha=0.7, lw=0, color=color, label=name)
-        if len(classes) <= 20:
-            axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
-    axes.spines[["top", "right"]].set_visible(False)
-    save(figure, path)
+        return
+    palette = mpl.colormaps["tab10" if len(classes) <= 10 else "turbo"]
+    for index, name in enumerate(classes):
+        color = palette(index if len(classes) <= 10 else index / (len(classes) - 1))
+        mine = points[labels[: len(points)] == index]
+        axes.scatter(mine[:, 0], mine[:, 1], s=6, alpha=0.7, lw=0, color=color, label=name)
 
 
 def draw_codebook(counts: Array, path: Path) -> None:

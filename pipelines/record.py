@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from components.models import ModelSettings
+from components.items import ItemSpec
+from components.models import Model, ModelSettings
 from pipelines.project import StageError
 from pipelines.search import Parameters
 
@@ -144,3 +145,10 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         return load_file(folder / WEIGHTS)
     except SafetensorError as error:
         raise StageError(f"{folder / WEIGHTS}: {error}") from error
+
+
+def read_model(folder: Path, record: RunRecord, item: ItemSpec) -> Model:
+    """Return the best trial's model with its weights, ready to encode items of its dataset."""
+    model = record.model.build(item)
+    model.load_state_dict(read_weights(folder))
+    return model.eval()

@@ -76,12 +76,12 @@ def estimated_squared_norms(
 
 
 def jacobian_norm(model: Autoencoder, items: Tensor) -> float:
-    """Return the mean over raw items (n, *item.shape) of ‖J(x)‖_F, exact, whatever the encoder.
+    """Return the mean over raw items (n, *item.shape) of ‖J(x)‖_F, exact, whatever the encoder; for a few hundred."""
+    return float(jacobians(model, items).norm(dim=(1, 2)).mean())
 
-    J is the Jacobian of the latents by the scaled item, as (latent values, item values) numbers in memory for one
-    item at a time: for a few hundred items.
-    """
+
+def jacobians(model: Autoencoder, items: Tensor) -> Tensor:
+    """Return J(x) of raw items (n, *item.shape): of the latents by the scaled item, (n, latent values, item values)."""
     differentiated = torch.func.jacrev(lambda item: model.encoder(item[None]).flatten())
     with torch.no_grad():
-        norms = [float(differentiated(item).float().norm()) for item in model.scaling(items)]
-    return sum(norms) / len(norms)
+        return torch.stack([differentiated(item).float().flatten(1) for item in model.scaling(items)])

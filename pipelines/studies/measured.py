@@ -24,14 +24,13 @@ class Measured:
         name: the experiment's.
         bundle: what is served.
         data: what it was trained on.
-        squared_error, interval: of the test split, per item; 95 % bootstrap over items.
+        errors: squared errors of the test items, (n,).
     """
 
     name: str
     bundle: Bundle
     data: PreparedDataset
-    squared_error: float
-    interval: tuple[float, float]
+    errors: Array
 
     @property
     def dataset(self) -> str:
@@ -39,9 +38,9 @@ class Measured:
         return self.data.schema.name
 
     @property
-    def error_in_words(self) -> str:
-        """The squared error with its interval: `13.87 (13.76–13.96)`."""
-        return "{:.2f} ({:.2f}–{:.2f})".format(self.squared_error, *self.interval)
+    def squared_error(self) -> float:
+        """Mean over test items."""
+        return float(self.errors.mean())
 
 
 def measure(project: Project, experiment: str) -> Measured:
@@ -54,7 +53,7 @@ def measure(project: Project, experiment: str) -> Measured:
     bundle, data = opened(project, experiment)
     test = np.asarray(data.array("test"))
     errors = metrics.squared_errors(data.schema.item.scaled(test), rebuilt(bundle, test))
-    return Measured(experiment, bundle, data, float(errors.mean()), metrics.bootstrap_interval(errors))
+    return Measured(experiment, bundle, data, errors)
 
 
 def opened(project: Project, experiment: str) -> tuple[Bundle, PreparedDataset]:
@@ -68,3 +67,18 @@ def rebuilt(bundle: Bundle, items: Array) -> Array:
     if bundle.manifest.decoder is None:
         raise StageError(f"{bundle.name}: cannot rebuild items")
     return bundle.decode(bundle.encode(items))
+
+
+def in_words(values: Array, style: str = "{:.2f}") -> str:
+    """Return a mean over items (n,) with its 95 % bootstrap interval: `13.87 (13.76–13.96)`."""
+    low, high = metrics.bootstrap_interval(values)
+    return f"{style.format(values.mean())} ({style.format(low).removesuffix('%')}–{style.format(high)})"
+
+
+def compared(first: Array, second: Array) -> int:
+    """Return 1 where the first mean is above the second by more than chance, -1 where it is below, else 0.
+
+    By the 95 % bootstrap interval of the difference, which is paired: both hold a value of each of the same items.
+    """
+    low, high = metrics.bootstrap_interval(first - second)
+    return int(low > 0) - int(high < 0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.corruptions import CorruptionSettings
+from components.models import AutoencoderSettings
 from components.settings import Settings
 
 EXPERIMENT = "the name of an experiment"
@@ -28,10 +30,58 @@ class SubspacesSettings(StudySettings):
     linear: ExperimentName
 
 
+class PlanesSettings(StudySettings):
+    """The first two principal components beside a deep autoencoder's code of two numbers."""
+
+    pca: ExperimentName
+    deep: ExperimentName
+
+
+class DenoisingSettings(StudySettings):
+    """A plain autoencoder against one trained to denoise, under each of `noises`; the first is spoken of first."""
+
+    basic: ExperimentName
+    denoising: ExperimentName
+    noises: tuple[CorruptionSettings, ...] = Field(min_length=1)
+
+
+class InvarianceSettings(StudySettings):
+    """A plain autoencoder against a contractive one of the same size: the Jacobians of their encoders at test items."""
+
+    basic: ExperimentName
+    contractive: ExperimentName
+    items: int = Field(default=300, ge=2)
+
+
+class SeedsBudget(Settings):
+    """How long each of a study's own models is trained, and how many seeds."""
+
+    epochs: int = Field(ge=1)
+    seeds: int = Field(ge=1)
+
+
+class SparseTableSettings(StudySettings):
+    """Two autoencoders of one code size, told apart by a sparsity penalty."""
+
+    dataset: str
+    simple: AutoencoderSettings
+    sparse: AutoencoderSettings
+    quick: SeedsBudget
+    paper: SeedsBudget
+
+    def budget(self, name: Literal["quick", "paper"]) -> SeedsBudget:
+        """Return one of the budgets."""
+        return self.quick if name == "quick" else self.paper
+
+
 class StudiesSettings(Settings):
     """All studies, by kind and name; a kind without any is an empty mapping, for dvc.yaml goes through each."""
 
     subspaces: dict[str, SubspacesSettings] = Field(default_factory=dict)
+    planes: dict[str, PlanesSettings] = Field(default_factory=dict)
+    denoising: dict[str, DenoisingSettings] = Field(default_factory=dict)
+    invariance: dict[str, InvarianceSettings] = Field(default_factory=dict)
+    sparse_table: dict[str, SparseTableSettings] = Field(default_factory=dict)
 
     def all(self) -> dict[str, StudySettings]:
         """Return every study by its place, `kind.name`."""

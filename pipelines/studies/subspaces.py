@@ -17,7 +17,7 @@ from components import metrics
 from pipelines.project import Project, StageError, stage
 from pipelines.settings import load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
-from pipelines.studies.measured import Measured, measure
+from pipelines.studies.measured import Measured, in_words, measure
 from pipelines.studies.settings import SubspacesSettings
 from pipelines.style import ACCENT, INK, MUTED
 from serving.bundle import Bundle
@@ -67,18 +67,16 @@ def describe(name: str, pca: Measured, linear: Measured, angles: Array) -> Study
         "decoders' spans tell: all 0° where the spans are one, 90° for a direction that the other lacks.",
         findings=(
             f"Trained by gradient, {linear.name} rebuilds test items with a squared error of "
-            f"{linear.error_in_words}, {abs(excess):.1%} {'above' if excess >= 0 else 'below'} {pca.name}’s "
-            f"{pca.error_in_words}.",
+            f"{in_words(linear.errors)}, {abs(excess):.1%} {'above' if excess >= 0 else 'below'} {pca.name}’s "
+            f"{in_words(pca.errors)}.",
             f"The largest of {len(angles)} principal angles between what the two decoders span is {largest:.1f}°; "
             f"{close} are below 10°.",
         ),
         tables=(
             Table(
                 caption="Squared error per test item with its 95 % interval",
-                columns=("Experiment", "Squared error", "Interval"),
-                rows=tuple(
-                    (m.name, f"{m.squared_error:.3f}", "{:.3f}–{:.3f}".format(*m.interval)) for m in (pca, linear)
-                ),
+                columns=("Experiment", "Squared error"),
+                rows=tuple((m.name, in_words(m.errors, "{:.3f}")) for m in (pca, linear)),
             ),
         ),
         pictures=(Picture(file="angles.png", caption="Principal angles between the two spans, smallest first."),),

@@ -11,6 +11,7 @@ from scipy.linalg import subspace_angles
 from scipy.stats import bootstrap
 
 from components.metrics import (
+    active_fractions,
     bootstrap_interval,
     codebook_perplexity,
     codebook_usage,
@@ -164,3 +165,9 @@ def test_principal_angles_by_hand() -> None:
     tilted = np.array([[1.0, 1e-9, 0]])
     np.testing.assert_allclose(principal_angles(np.array([[5.0, 0, 0]]), tilted), [np.degrees(1e-9)], rtol=1e-5)
     assert len(principal_angles(np.float32([[1, 2, 3], [2, 4, 6]]), plane)) == 1
+
+
+def test_active_fractions_count_units_above_a_share_of_the_largest() -> None:
+    codes = np.array([[0.0, 10.0, -0.05, 0.2], [0.0, 0.0, 0.0, 0.0], [-5.0, 5.0, 5.0, -0.11]])
+    assert active_fractions(codes).tolist() == [0.5, 0.0, 1.0]
+    assert active_fractions(codes, silent=0.3).tolist() == [0.25, 0.0, 0.75]

@@ -1,0 +1,231 @@
+"""The lecture's smaller studies on digits, their figures against ones worked out another way."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sandbox import Sandbox
+from sklearn.neighbors import KNeighborsClassifier
+
+from components.corruptions import MaskingNoise, SaltAndPepperNoise
+from components.data import open_dataset
+from components.items import ItemSpec
+from pipelines.project import Project, StageError
+from pipelines.record import read_model, read_record
+from pipelines.settings import parse_params
+from pipelines.studies import denoising, invariance, planes, sparse_table
+from pipelines.studies.contract import Study, read_study, spread
+from pipelines.studies.remembered import remembered
+from serving.bundle import Bundle
+
+
+def one_layer(**parts: Any) -> dict[str, Any]:
+    return {
+        "kind": "autoencoder",
+        "network": {"kind": "mlp", "hidden": [], "code_activation": "sigmoid"},
+        "bottleneck": {"kind": "identity", "size": 32},
+        "training": {"batch_size": 32, "learning_rate": 0.01},
+        **parts,
+    }
+
+
+def experiment(model: dict[str, Any], epochs: int) -> dict[str, Any]:
+    budget = {} if model["kind"] == "pca" else {"quick": {"epochs": epochs}, "paper": {"epochs": epochs}}
+    return {"dataset": "digits", "model": model, **budget}
+
+
+PLANE = one_layer(network={"kind": "mlp", "hidden": [32]}, bottleneck={"kind": "identity", "size": 2})
+PARAMS: dict[str, Any] = {
+    "datasets": {"digits": {"kind": "digits"}},
+    "experiments": {
+        "pca": experiment({"kind": "pca", "size": 4}, 1),
+        "plane": experiment(PLANE, 30),
+        "basic": experiment(one_layer(), 15),
+        "denoising": experiment(one_layer(corruption={"kind": "gaussian", "sigma": 0.5}), 15),
+        "contractive": experiment(one_layer(penalties=[{"kind": "contractive", "weight": 0.3}]), 15),
+    },
+    "studies": {
+        "planes": {"digits": {"pca": "pca", "deep": "plane"}},
+        "denoising": {
+            "digits": {
+                "basic": "basic",
+                "denoising": "denoising",
+                "noises": [{"kind": "gaussian", "sigma": 0.5}, {"kind": "masking", "share": 0.5}],
+            }
+        },
+        "invariance": {
+            "digits": {"basic": "basic", "contractive": "contractive", "items": 40},
+            "pca": {"basic": "pca", "contractive": "contractive"},
+        },
+        "sparse_table": {
+            "digits": {
+                "dataset": "digits",
+                "simple": one_layer(),
+                "sparse": one_layer(penalties=[{"kind": "l1", "weight": 0.1}]),
+                "quick": {"epochs": 3, "seeds": 2},
+                "paper": {"epochs": 100, "seeds": 5},
+            }
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def project(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
+    made = make_sandbox()
+    made.write_params(PARAMS)
+    made.train(*PARAMS["experiments"])
+    return made
+
+
+def studied(project: Sandbox, module: Any) -> Study:
+    kind = module.__name__.rpartition(".")[2]
+    with contextlib.chdir(project.root):
+        module.main("digits")
+    study = read_study(project.root / "studies" / f"{kind}-digits")
+    assert study.findings
+    assert all((project.root / "studies" / f"{kind}-digits" / p.file).stat().st_size > 0 for p in study.pictures)
+    return study
+
+
+def split(project: Sandbox, name: Any) -> tuple[np.ndarray, np.ndarray]:
+    data = open_dataset(project.root / "data" / "digits")
+    labels = data.labels(name)
+    assert labels is not None
+    return data.array(name).reshape(data.count(name), -1) / 255.0, np.asarray(labels)
+
+
+def test_the_planes_are_two_components_and_a_code_of_two(project: Sandbox) -> None:
+    figures = studied(project, planes).figures
+    (train, train_labels), (test, test_labels) = split(project, "train"), split(project, "test")
+    directions = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:2]
+    centred = test - train.mean(0)
+    error = ((centred - centred @ directions.T @ directions) ** 2).sum(1).mean()
+    assert figures["pca_squared_error"] == pytest.approx(error, rel=1e-4)
+    neighbours = KNeighborsClassifier(5).fit((train - train.mean(0)) @ directions.T, train_labels)
+    assert figures["pca_knn_accuracy"] == pytest.approx(
+        neighbours.score(centred @ directions.T, test_labels), abs=0.005
+    )
+    assert figures["deep_squared_error"] < figures["pca_squared_error"]
+
+
+def test_the_denoising_autoencoder_is_held_against_the_clean_items(project: Sandbox) -> None:
+    study = studied(project, denoising)
+    assert study.figures["ratio"] < 0.8
+    assert study.figures["ratio"] == study.figures["denoising_gaussian"] / study.figures["basic_gaussian"]
+    data = open_dataset(project.root / "data" / "digits")
+    items = np.asarray(data.array("test"))
+    noisy = denoising.corrupted(data.schema.item, items, MaskingNoise(share=0.5), seed=0)
+    bundle = Bundle.load(project.root / "bundles" / "denoising")
+    rebuilt = bundle.decode(bundle.encode(noisy))
+    error = ((rebuilt - items / 255.0) ** 2).sum((1, 2, 3)).mean()
+    assert study.figures["denoising_masking"] == pytest.approx(error, rel=1e-5)
+
+
+def test_noisy_items_are_raw_items_with_that_noise() -> None:
+    item = ItemSpec(kind="image", shape=(20, 20, 1), dtype="uint8")
+    items = np.full((50, 20, 20, 1), 200, np.uint8)
+    masked = denoising.corrupted(item, items, MaskingNoise(share=0.3), seed=1)
+    assert masked.dtype == np.uint8
+    assert set(np.unique(masked)) == {0, 200}
+    assert (masked == 0).mean() == pytest.approx(0.3, abs=0.02)
+    assert np.array_equal(masked, denoising.corrupted(item, items, MaskingNoise(share=0.3), seed=1))
+    assert set(np.unique(denoising.corrupted(item, items, SaltAndPepperNoise(share=0.5), seed=1))) == {0, 200, 255}
+    vectors = np.full((5, 3), 7.5, np.float32)
+    spec = ItemSpec(kind="vector", shape=(3,), dtype="float32")
+    assert denoising.corrupted(spec, vectors, MaskingNoise(share=0.01), seed=0).max() == 7.5  # not cut to 0-1
+
+
+def test_the_jacobian_is_the_encoders_by_finite_differences(project: Sandbox) -> None:
+    study = studied(project, invariance)
+    data = open_dataset(project.root / "data" / "digits")
+    folder = project.root / "runs" / "contractive"
+    model = read_model(folder, read_record(folder), data.schema.item)
+    items = torch.from_numpy(np.asarray(data.array("test")[:40])).double() / 255.0
+    model.double()
+    step, norms = 1e-5, []
+    with torch.no_grad():
+        for item in items:
+            moved = item.flatten() + step * torch.eye(64, dtype=torch.float64)
+            slopes = (model.encoder(moved.reshape(64, 8, 8, 1)) - model.encoder(item[None])) / step
+            norms.append(float(slopes.norm()))
+    assert study.figures["contractive_jacobian_norm"] == pytest.approx(np.mean(norms), rel=1e-3)
+    assert study.figures["ratio"] < 0.9
+
+
+def test_what_has_no_encoder_to_differentiate_is_refused(project: Sandbox) -> None:
+    with contextlib.chdir(project.root), pytest.raises(StageError, match="pca: is a pca, must be an autoencoder"):
+        invariance.main("pca")
+
+
+def test_the_table_is_rerun_with_every_seed_and_remembers_what_is_done(
+    project: Sandbox, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = studied(project, sparse_table)
+    assert study.figures["seeds"] == 2
+    assert 0 < study.figures["simple_mse"] < study.figures["sparse_mse"] < 0.1  # the penalty costs error
+    assert study.figures["sparse_active_fraction"] < study.figures["simple_active_fraction"]
+    printed = capfd.readouterr().out
+    assert all(f"{row}, seed {seed}: epoch 3/3" in printed for row in ("simple", "sparse") for seed in (0, 1))
+    kept = sorted((project.root / ".hourglass" / "studies").glob("*.json"))
+    assert len(kept) == 4
+    kept[0].unlink()
+    again = studied(project, sparse_table)
+    assert again == study
+    assert capfd.readouterr().out.count("epoch 3/3") == 1
+
+
+def doubled(*, value: int) -> dict[str, Any]:
+    sys.stdout.write(f"doubling {value}\n")
+    if value < 0:
+        raise ValueError("negative")
+    return {"double": 2 * value, "threads": torch.get_num_threads()}
+
+
+def test_results_come_in_order_and_a_failure_loses_none(tmp_path: Path) -> None:
+    project = Project(tmp_path, tmp_path)
+    with pytest.raises(ValueError, match="negative"):
+        remembered(project, [{"value": 3}, {"value": -1}], doubled)
+    assert len(list((tmp_path / ".hourglass" / "studies").glob("*.json"))) <= 1
+    results = remembered(project, [{"value": 5}, {"value": 3}, {"value": 4}], doubled)
+    assert [result["double"] for result in results] == [10, 6, 8]
+    assert {result["threads"] for result in results} == {1}
+
+
+def test_spread_is_students_interval() -> None:
+    mean, low, high = spread([1.0, 2.0, 3.0])
+    assert mean == 2
+    assert high - mean == pytest.approx(4.302653 / 3**0.5, rel=1e-6)  # t of 2 degrees of freedom, sd 1
+    assert mean - low == pytest.approx(high - mean)
+    assert np.isnan(spread([1.0])[1])
+
+
+@pytest.mark.parametrize(
+    ("studies", "expected"),
+    [
+        ({"planes": {"x": {"pca": "pca", "deep": "deap"}}}, "studies.planes.x.deep: deap, must be one of pca, plane"),
+        ({"planes": {"x": {"pca": "pca"}}}, "studies.planes.x.deep: is missing"),
+        ({"planets": {}}, "studies.planets: is no known key; allowed here: subspaces"),
+        ({"denoising": {"x": {"basic": "basic", "denoising": "denoising", "noises": []}}}, "x.noises"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_study_is_named_by_its_path(studies: dict[str, Any], expected: str) -> None:
+    with pytest.raises(StageError) as refused:
+        parse_params(PARAMS | {"studies": studies})
+    assert expected in str(refused.value)
+
+
+def test_a_study_of_two_datasets_is_refused() -> None:
+    params = PARAMS | {
+        "datasets": {"digits": {"kind": "digits"}, "others": {"kind": "digits"}},
+        "experiments": PARAMS["experiments"] | {"plane": PARAMS["experiments"]["plane"] | {"dataset": "others"}},
+    }
+    with pytest.raises(StageError, match=r"studies.planes.digits: pca of digits, plane of others, must be"):
+        parse_params(params)
