@@ -15,6 +15,8 @@ from components.metrics import (
     codebook_perplexity,
     codebook_usage,
     knn_correct,
+    overlaps,
+    precisions,
     principal_angles,
     probe_correct,
     psnrs,
@@ -164,3 +166,14 @@ def test_principal_angles_by_hand() -> None:
     tilted = np.array([[1.0, 1e-9, 0]])
     np.testing.assert_allclose(principal_angles(np.array([[5.0, 0, 0]]), tilted), [np.degrees(1e-9)], rtol=1e-5)
     assert len(principal_angles(np.float32([[1, 2, 3], [2, 4, 6]]), plane)) == 1
+
+
+def test_precision_counts_neighbours_of_the_querys_class() -> None:
+    found = np.array([[3, 3, 1, 3], [0, 1, 2, 3], [2, 2, 2, 2]])
+    assert precisions(found, np.array([3, 4, 2])).tolist() == [0.75, 0.0, 1.0]
+
+
+def test_overlap_counts_shared_neighbours_in_whatever_order() -> None:
+    first = np.array([[5, 6, 7, 8], [5, 6, 7, 8], [5, 6, 7, 8]])
+    second = np.array([[8, 7, 6, 5], [9, 5, 0, 8], [1, 2, 3, 4]])
+    assert overlaps(first, second).tolist() == [1.0, 0.5, 0.0]
