@@ -62,6 +62,21 @@ def knn_correct(train: Floats, train_labels: Integers, test: Floats, test_labels
     return np.asarray(guessed == test_labels, np.float64)
 
 
+def precisions(found: Integers, labels: Integers) -> Floats:
+    """Return the share of each query's neighbours that are of its class, precision at k, (queries,).
+
+    Args:
+        found: classes of the k neighbours, (queries, k).
+        labels: the queries' own, (queries,).
+    """
+    return np.asarray((found == labels[:, None]).mean(1), np.float64)
+
+
+def overlaps(first: Integers, second: Integers) -> Floats:
+    """Return the share of neighbours that two searches have in common, (queries,), of their items (queries, k)."""
+    return np.asarray((first[:, :, None] == second[:, None, :]).any(2).mean(1), np.float64)
+
+
 def probe_correct(train: Floats, train_labels: Integers, test: Floats, test_labels: Integers) -> Floats:
     """Return 1 for each test item that logistic regression on standardized features gets right, else 0."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, tol=1e-3))

@@ -74,6 +74,22 @@ class SparseTableSettings(StudySettings):
         return self.quick if name == "quick" else self.paper
 
 
+class RetrievalSettings(StudySettings):
+    """Nearest images by pixels, by real codes and by bits: which finds items of the query's class?
+
+    Attributes:
+        real: its codes are real numbers, compared by Euclidean distance.
+        binary: its codes are bits, compared by Hamming distance.
+        neighbours: how many each query is to find in the training split.
+        queries: items of the test split that are searched for, evenly spread over it; null takes all.
+    """
+
+    real: ExperimentName
+    binary: ExperimentName
+    neighbours: int = Field(default=10, ge=1)
+    queries: int | None = Field(default=None, ge=2)
+
+
 class StudiesSettings(Settings):
     """All studies, by kind and name; a kind without any is an empty mapping, for dvc.yaml goes through each."""
 
@@ -82,6 +98,7 @@ class StudiesSettings(Settings):
     denoising: dict[str, DenoisingSettings] = Field(default_factory=dict)
     invariance: dict[str, InvarianceSettings] = Field(default_factory=dict)
     sparse_table: dict[str, SparseTableSettings] = Field(default_factory=dict)
+    retrieval: dict[str, RetrievalSettings] = Field(default_factory=dict)
 
     def all(self) -> dict[str, StudySettings]:
         """Return every study by its place, `kind.name`."""

@@ -16,6 +16,8 @@ from components.metrics import (
     codebook_perplexity,
     codebook_usage,
     knn_correct,
+    overlaps,
+    precisions,
     principal_angles,
     probe_correct,
     psnrs,
@@ -171,3 +173,14 @@ def test_active_fractions_count_units_above_a_share_of_the_largest() -> None:
     codes = np.array([[0.0, 10.0, -0.05, 0.2], [0.0, 0.0, 0.0, 0.0], [-5.0, 5.0, 5.0, -0.11]])
     assert active_fractions(codes).tolist() == [0.5, 0.0, 1.0]
     assert active_fractions(codes, silent=0.3).tolist() == [0.25, 0.0, 0.75]
+
+
+def test_precision_counts_neighbours_of_the_querys_class() -> None:
+    found = np.array([[3, 3, 1, 3], [0, 1, 2, 3], [2, 2, 2, 2]])
+    assert precisions(found, np.array([3, 4, 2])).tolist() == [0.75, 0.0, 1.0]
+
+
+def test_overlap_counts_shared_neighbours_in_whatever_order() -> None:
+    first = np.array([[5, 6, 7, 8], [5, 6, 7, 8], [5, 6, 7, 8]])
+    second = np.array([[8, 7, 6, 5], [9, 5, 0, 8], [1, 2, 3, 4]])
+    assert overlaps(first, second).tolist() == [1.0, 0.5, 0.0]

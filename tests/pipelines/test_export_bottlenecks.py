@@ -75,3 +75,6 @@ def test_every_bottleneck_earns_its_certificate(name: str, tmp_path: Path) -> No
     if model.code.levels is not None:
         assert 0 <= codes.min() <= codes.max() < model.code.levels
         assert len(np.unique(codes)) > 1
+    if model.code.levels == 2:  # bits are stored and searched eight a byte
+        assert codes.dtype == np.uint8
+        np.testing.assert_array_equal(np.unpackbits(np.packbits(codes, axis=1), axis=1), codes)
