@@ -1,0 +1,368 @@
+"""pretraining: layers learnt without labels against random weights, fine-tuned with few labels and with many.
+
+python -m pipelines.studies.pretraining NAME
+
+Bengio et al., NIPS 2006; Vincent et al., JMLR 11 (2010); Rifai et al., ICML 2011: see components/pretraining.py.
+Both starts are the same network with the same labels, epochs and choice of learning rates.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from components.classifier import Classifier, Labelled, fine_tune
+from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption
+from components.data import PreparedDataset, open_dataset
+from components.data.schema import SplitName
+from components.items import ItemSpec
+from components.models.contract import TrainingRun
+from components.pretraining import Stack, pretrain
+from components.settings import SettingError
+from pipelines.project import Project, StageError, stage
+from pipelines.settings import load_params
+from pipelines.studies.contract import Picture, Study, Table, publish, spread
+from pipelines.studies.settings import FineTuningBudget, PretrainingBudget, PretrainingSettings
+from pipelines.style import ACCENT, INK, PALETTE
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Start = Literal["pretrained", "random"]
+
+BLUE = PALETTE[1]
+STARTS: tuple[Start, ...] = ("pretrained", "random")
+WORDS: dict[Start, str] = {"pretrained": "pretrained layers", "random": "random weights"}
+LOOKS: dict[Start, tuple[str, str, float]] = {"pretrained": (ACCENT, "o", 0.97), "random": (BLUE, "s", 1.03)}
+HELD_OUT: tuple[SplitName, SplitName] = ("validation", "test")
+CAPTIONS = {
+    "errors.png": "Test error by the number of labels: means with 95 % intervals over seeds, single seeds as dots.",
+    "filters.png": "Weights of some units of the first layer as images, before pretraining and after it; blue pulls a "
+    "unit down, red pushes it up, each on its own scale.",
+}
+FILTERS = 24  # units whose weights are drawn
+EVERY = 5.0  # seconds between two lines of one training
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """One training: shares of wrong items on both held-out splits, and the cross-entropy that was left, in nats."""
+
+    validation: float
+    test: float
+    cross_entropy: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one start came to with one number of labels.
+
+    Attributes:
+        learning_rate: chosen by the validation split, on the first seed.
+        errors: on the test split, % of its items, a figure a seed.
+        cross_entropies: on the labelled items at the end, in nats, a figure a seed.
+    """
+
+    learning_rate: float
+    errors: tuple[float, ...]
+    cross_entropies: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Both starts with one number of labels, seed for seed with the same labels."""
+
+    labels: int
+    outcomes: dict[Start, Outcome]
+
+    @property
+    def gains(self) -> list[float]:
+        """How many points fewer of error the pretrained start has, a figure a seed."""
+        pairs = zip(self.outcomes["random"].errors, self.outcomes["pretrained"].errors, strict=True)
+        return [random - pretrained for random, pretrained in pairs]
+
+
+def main(name: str) -> None:
+    """Run the comparison that `studies.pretraining.<name>` describes."""
+    project = Project.here()
+    params = load_params(project)
+    settings = params.study(PretrainingSettings, f"pretraining.{name}")
+    budget = settings.quick if params.budget == "quick" else settings.paper
+    data = open_dataset(project.data(settings.dataset))
+    try:
+        check(data, budget)
+    except SettingError as error:
+        raise error.under(f"studies.pretraining.{name}.{params.budget}") from None
+    stacks = list(pretrained_stacks(settings, budget, data, params.seed))
+    contest = Contest(settings, data, stacks, params.seed)
+    rows = [contest.row(line) for line in budget.fine_tuning]
+    before = settings.build(data.schema.item, params.seed)
+    drawn = {"errors.png": draw_errors(rows)}
+    if data.schema.item.kind == "image":
+        drawn["filters.png"] = draw_filters(data.schema.item, before, stacks[0])
+    publish(project, describe(name, settings, budget, rows, tuple(drawn)), drawn)
+
+
+def check(data: PreparedDataset, budget: PretrainingBudget) -> None:
+    """Refuse what cannot be learnt.
+
+    Raises:
+        StageError: the dataset has no classes.
+        SettingError: fewer labels than classes, or more than items; the key is the path below the budget.
+    """
+    if data.schema.classes is None:
+        raise StageError(f"{data.schema.name}: has no classes, so there are no labels to fine-tune with")
+    fewest, most = len(data.schema.classes), data.count("train")
+    for place, line in enumerate(budget.fine_tuning):
+        if line.labels is not None and not fewest <= line.labels <= most:
+            allowed = f"must be {fewest} (a label a class) to {most} (the training split), or null for all"
+            raise SettingError(f"fine_tuning.{place}.labels", line.labels, allowed)
+
+
+def pretrained_stacks(
+    settings: PretrainingSettings, budget: PretrainingBudget, data: PreparedDataset, seed: int
+) -> Iterator[Stack]:
+    """Pretrain `budget.stacks` stacks on the training split, without its labels."""
+    train, validation = data.array("train"), data.array("validation")
+    for number in range(budget.stacks):
+        stack = settings.build(data.schema.item, seed + number)
+        for step in pretrain(stack, TrainingRun(train, validation, budget.epochs, seed + number)):
+            figure = step.epoch.metrics["validation_loss"]
+            say(
+                f"stack {number + 1}/{budget.stacks}  layer {step.layer}/{len(settings.layers)}  "
+                f"epoch {step.epoch.number}/{budget.epochs}  validation loss {figure:.4g}"
+            )
+        yield stack.cpu()
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Both starts, trained with the same labels.
+
+    Attributes:
+        settings: of the network and of fine-tuning.
+        data: with classes.
+        stacks: pretrained; seeds take turns with them.
+        seed: the first.
+    """
+
+    settings: PretrainingSettings
+    data: PreparedDataset
+    stacks: list[Stack]
+    seed: int
+
+    def row(self, line: FineTuningBudget) -> Row:
+        """Train from both starts with one number of labels."""
+        labels = line.labels or self.data.count("train")
+        return Row(labels, {start: self.outcome(line, start) for start in STARTS})
+
+    def outcome(self, line: FineTuningBudget, start: Start) -> Outcome:
+        """Choose the learning rate on the first seed by the validation split, then train the other seeds with it."""
+        rates = self.settings.fine_tuning.learning_rates
+        tried = {rate: self.learn(line, start, 0, rate) for rate in rates}
+        chosen = min(rates, key=lambda rate: tried[rate].validation)
+        learnt = [tried[chosen], *(self.learn(line, start, number, chosen) for number in range(1, line.seeds))]
+        return Outcome(chosen, tuple(100 * one.test for one in learnt), tuple(one.cross_entropy for one in learnt))
+
+    def learn(self, line: FineTuningBudget, start: Start, number: int, rate: float) -> Learnt:
+        """Train once, the `number`-th of `line.seeds`."""
+        seed = self.seed + number
+        shown = self.labelled("train") if line.labels is None else self.labelled("train").balanced(line.labels, seed)
+        classifier = Classifier(self.stack(start, number), len(self.data.schema.classes or ()))
+        name = f"{len(shown)} labels  {WORDS[start]}  seed {number + 1}/{line.seeds}  learning rate {rate:g}"
+        printed, cross_entropy = time.monotonic(), float("nan")
+        for report in fine_tune(classifier, self.settings.fine_tuning.at(rate), shown, line.epochs, seed):
+            cross_entropy = report.metrics["validation_loss"]
+            if time.monotonic() - printed > EVERY:
+                printed = time.monotonic()
+                say(f"{name}  cross-entropy {report.metrics['train_loss']:.3g}")
+        validation, test = (classifier.wrong(self.labelled(split)) for split in HELD_OUT)
+        say(f"{name}  validation error {validation:.2%}")
+        return Learnt(validation, test, cross_entropy)
+
+    def stack(self, start: Start, number: int) -> Stack:
+        """Return a stack to fine-tune: its pretrained layers, or random weights of the seed's own."""
+        if start == "pretrained":
+            return copy.deepcopy(self.stacks[number % len(self.stacks)])
+        return self.settings.build(self.data.schema.item, self.seed + number)
+
+    def labelled(self, split: SplitName) -> Labelled:
+        """Return a split with its labels."""
+        return Labelled(self.data.array(split), self.data.array(split, "labels"))
+
+
+def say(text: str) -> None:
+    """Print a line of progress."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def describe(
+    name: str, settings: PretrainingSettings, budget: PretrainingBudget, rows: list[Row], pictures: tuple[str, ...]
+) -> Study:
+    """Put the figures into words and tables."""
+    figures: dict[str, float] = {}
+    for row in rows:
+        figures |= {f"{start}_error_{row.labels}": spread(list(row.outcomes[start].errors))[0] for start in STARTS}
+        figures[f"gain_{row.labels}"] = spread(row.gains)[0]
+    return Study(
+        kind="pretraining",
+        name=name,
+        dataset=settings.dataset,
+        title="Pretraining deep networks",
+        question=question(settings, budget, rows),
+        findings=tuple(finding(row) for row in rows),
+        tables=(errors_table(rows), training_table(rows)),
+        pictures=tuple(Picture(file=file, caption=CAPTIONS[file]) for file in pictures),
+        figures=figures,
+    )
+
+
+def question(settings: PretrainingSettings, budget: PretrainingBudget, rows: list[Row]) -> str:
+    """Say what was asked and how it was measured."""
+    widths = "-".join(map(str, settings.layers))
+    seeds = max(line.seeds for line in budget.fine_tuning)
+    if budget.stacks == 1 < seeds:
+        shared = (
+            "All seeds share one pretraining, so the pretrained intervals leave out what another one would change. "
+        )
+    elif budget.stacks < seeds:
+        shared = f"Seeds take turns with {budget.stacks} pretrainings. "
+    else:
+        shared = "Each seed has a pretraining of its own. "
+    return (
+        f"Do layers that were learnt without labels, one by one, make a better start for learning with labels? Layers "
+        f"of {widths} units ({settings.activation}) are pretrained as {settings_in_words(settings)}, each for "
+        f"{budget.epochs} epoch{'s' * (budget.epochs > 1)} of the whole training split; then they and a softmax layer "
+        f"are trained with labels. The same network starts from random weights too, with the same labels and epochs, "
+        f"and for either start the validation split chooses among the same learning rates. Seeds differ in their "
+        f"labels, as many of each class, and in their random weights. {shared}Error is that of the whole test split, "
+        f"with its 95 % interval over seeds (Student’s t)."
+    )
+
+
+def settings_in_words(settings: PretrainingSettings) -> str:
+    """Say what kind of autoencoder each layer is."""
+    match settings.corruption:
+        case NoCorruption():
+            words = "autoencoders"
+        case MaskingNoise(share=share):
+            words = f"denoising autoencoders ({share:.0%} of the values masked)"
+        case GaussianNoise(sigma=sigma):
+            words = f"denoising autoencoders (Gaussian noise of {sigma:g})"
+        case corruption:
+            words = f"denoising autoencoders ({corruption.kind.replace('_', ' ')})"
+    return words if settings.contractive is None else f"contractive {words} (weight {settings.contractive:g})"
+
+
+def finding(row: Row) -> str:
+    """Say whether pretraining helped with one number of labels, no surer than the intervals are."""
+    means = {start: spread(list(row.outcomes[start].errors)) for start in STARTS}
+    pretrained, random = means["pretrained"], means["random"]
+    gain, low, high = spread(row.gains)
+    seeds = len(row.gains)
+    told = (
+        f"With {row.labels:,} labels the pretrained network’s test error is {in_words(pretrained)} %, and from random "
+        f"weights {in_words(random)} %"
+    )
+    if seeds == 1:
+        return f"{told}. That is one seed each, so it says nothing about chance."
+    difference = f"seed for seed, pretraining takes off {gain:.2f} points ({low:.2f} to {high:.2f}; {seeds} seeds)"
+    if pretrained[2] < random[1]:
+        return f"{told}: pretraining helps, with the intervals apart; {difference}."
+    if random[2] < pretrained[1]:
+        return f"{told}: pretraining hurts, with the intervals apart; {difference}."
+    if low > 0 or high < 0:
+        return f"{told}. The intervals overlap, but {difference}: it {'helps' if low > 0 else 'hurts'}."
+    return f"{told}. That is no difference that could be told from chance: {difference}."
+
+
+def in_words(mean: tuple[float, float, float]) -> str:
+    """Return `6.65 (6.21–7.09)`, or `6.65` where there is no interval."""
+    return f"{mean[0]:.2f}" if np.isnan(mean[1]) else "{:.2f} ({:.2f}–{:.2f})".format(*mean)
+
+
+def errors_table(rows: list[Row]) -> Table:
+    """Return the figures behind the findings."""
+    lines = []
+    for row in rows:
+        errors = [in_words(spread(list(row.outcomes[start].errors))) for start in STARTS]
+        lines.append((f"{row.labels:,}", *errors, in_words(spread(row.gains)), str(len(row.gains))))
+    return Table(
+        caption="Test error in %, and how many points pretraining takes off, seed for seed; 95 % intervals",
+        columns=("Labels", "Pretrained layers", "Random weights", "Difference", "Seeds"),
+        rows=tuple(lines),
+    )
+
+
+def training_table(rows: list[Row]) -> Table:
+    """Return how far each start learnt its labels, and with which learning rate."""
+    lines = []
+    for row in rows:
+        for start in STARTS:
+            outcome = row.outcomes[start]
+            left = f"{np.mean(outcome.cross_entropies):.2g}"
+            lines.append((f"{row.labels:,}", WORDS[start].capitalize(), f"{outcome.learning_rate:g}", left))
+    return Table(
+        caption="Chosen learning rate, and the cross-entropy of labelled items that was left at the end, in nats",
+        columns=("Labels", "Start", "Learning rate", "Cross-entropy"),
+        rows=tuple(lines),
+    )
+
+
+def draw_errors(rows: list[Row]) -> Figure:
+    """Draw test error against the number of labels: means with intervals, and each seed as a dot."""
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    counts = np.array([row.labels for row in rows], np.float64)
+    for start, (color, marker, aside) in LOOKS.items():
+        at = counts * aside
+        means = np.array([spread(list(row.outcomes[start].errors)) for row in rows])
+        reach = np.nan_to_num(np.abs(means[:, 1:] - means[:, :1]).T)
+        axes.errorbar(
+            at, means[:, 0], reach, color=color, marker=marker, ms=6, lw=1.5, capsize=4, label=WORDS[start], zorder=3
+        )
+        for place, row in zip(at, rows, strict=True):
+            errors = row.outcomes[start].errors
+            axes.scatter([place] * len(errors), errors, s=9, color=color, alpha=0.45, lw=0, zorder=2)
+    axes.set(xscale="log", xlabel="labels", ylabel="test error, %", ylim=0)
+    axes.set_xticks(counts, [f"{row.labels:,}" for row in rows])
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_filters(item: ItemSpec, before: Stack, after: Stack) -> Figure:
+    """Draw the weights of the first layer's units as images, before pretraining and after it."""
+    shown = [weights(item, stack) for stack in (before, after)]
+    count = min(FILTERS, len(shown[0]))
+    # Units evenly spread over the layer, the same ones before and after.
+    units = np.linspace(0, len(shown[0]) - 1, count).round().astype(int)
+    figure = Figure(figsize=(7.2, 2.2), layout="constrained")
+    axes = figure.subplots(4, -(-count // 2), squeeze=False)
+    for cell in axes.flat:
+        cell.set(xticks=[], yticks=[])
+        cell.spines[:].set_visible(False)
+    for half, (filters, word) in enumerate(zip(shown, ("before", "after"), strict=True)):
+        for cell, unit in zip(axes[2 * half : 2 * half + 2].flat, units, strict=False):
+            reach = np.abs(filters[unit]).max()
+            cell.imshow(filters[unit], cmap="RdBu_r", vmin=-reach, vmax=reach)
+        axes[2 * half, 0].set_ylabel(word, color=INK)
+    return figure
+
+
+def weights(item: ItemSpec, stack: Stack) -> Array:
+    """Return the first layer's weights as (units, height, width), over all channels."""
+    matrix = next(stack.layers[0].parameters()).detach().numpy()
+    images: Array = matrix.reshape(-1, *item.shape).mean(-1)
+    return images
+
+
+if __name__ == "__main__":
+    stage(main)
