@@ -24,7 +24,7 @@ from components.training import TrainingSettings, as_tensor, descend
 Array = np.ndarray[Any, np.dtype[Any]]
 
 CHUNK = 2048
-REPORTS = 10  # at most, of one fine-tuning
+REPORTS = 5  # at most, of one fine-tuning
 
 
 @dataclass(frozen=True)

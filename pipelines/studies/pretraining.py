@@ -327,9 +327,9 @@ def draw_errors(rows: list[Row]) -> Figure:
         axes.errorbar(
             at, means[:, 0], reach, color=color, marker=marker, ms=6, lw=1.5, capsize=4, label=WORDS[start], zorder=3
         )
-        for place, row in zip(at, rows, strict=True):
+        for place, row in zip(at * aside**2, rows, strict=True):  # beside the interval, which would cover them
             errors = row.outcomes[start].errors
-            axes.scatter([place] * len(errors), errors, s=9, color=color, alpha=0.45, lw=0, zorder=2)
+            axes.scatter([place] * len(errors), errors, s=12, color=color, alpha=0.5, lw=0, zorder=2)
     axes.set(xscale="log", xlabel="labels", ylabel="test error, %", ylim=0)
     axes.set_xticks(counts, [f"{row.labels:,}" for row in rows])
     axes.minorticks_off()

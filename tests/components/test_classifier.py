@@ -67,12 +67,12 @@ def test_a_lessons_loss_is_the_cross_entropy_of_its_rows(digit: ItemSpec, labell
     rows = torch.tensor([5, 900, 5, 17])
     loss = Lesson(model, TrainingSettings(), labelled).losses(rows)["cross_entropy"]
     expected = F.cross_entropy(model(torch.tensor(labelled.items[rows])), torch.tensor(labelled.labels[rows]))
-    assert float(loss) == pytest.approx(float(expected))
+    assert loss.item() == pytest.approx(expected.item())
     loss.backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.parameters())  # down to the first layer
 
 
-@pytest.mark.parametrize(("epochs", "reports"), [(1, 1), (7, 7), (40, 10), (26, 2)])
+@pytest.mark.parametrize(("epochs", "reports"), [(1, 1), (5, 5), (40, 5), (26, 2)])
 def test_every_item_is_seen_as_often_as_there_are_epochs(
     digit: ItemSpec, labelled: Labelled, epochs: int, reports: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,7 +77,7 @@ def test_the_contractive_penalty_is_exact_for_a_tied_layer(digit: ItemSpec, digi
     jacobians = torch.func.vmap(torch.func.jacrev(lambda x: layer.encoder(x[None])[0]))(layer.scaling(items))
     expected = 0.5 * jacobians.square().flatten(1).sum(1).mean()
     assert layer.penalties == (ContractiveSettings(weight=0.5),)
-    assert float(layer.losses(items)["contractive"].detach()) == pytest.approx(float(expected), rel=1e-4)
+    assert float(layer.losses(items)["contractive"].detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
 
 
 def test_each_layer_learns_to_rebuild_what_the_layers_below_it_give(digit: ItemSpec, digits: np.ndarray) -> None:

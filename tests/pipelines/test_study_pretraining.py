@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 from sandbox import Sandbox
 
+from components.classifier import Classifier, Labelled, fine_tune
+from components.data import open_dataset
+from components.models import Epoch
 from components.settings import SettingError
+from components.training import TrainingSettings
 from pipelines import prepare
 from pipelines.project import StageError
 from pipelines.settings import parse_params
 from pipelines.studies import pretraining
 from pipelines.studies.contract import Study, read_study
-from pipelines.studies.pretraining import Outcome, Row, finding
+from pipelines.studies.pretraining import Contest, Outcome, Row, finding
+from pipelines.studies.settings import PretrainingSettings
 
 BUDGET = {
     "epochs": 2,
@@ -72,6 +78,32 @@ def test_the_study_compares_both_starts(project: Sandbox, capsys: pytest.Capture
     assert "stack 2/2  layer 2/2  epoch 2/2" in told
     assert "20 labels  random weights  seed 3/3  learning rate 0.01  validation error" in told
     assert studied(project) == study  # nothing in it is left to chance
+
+
+def test_both_starts_get_the_same_labels_epochs_and_learning_rates(
+    project: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PretrainingSettings.model_validate(STUDY)
+    data = open_dataset(project.root / "data" / "digits")
+    stacks = [settings.build(data.schema.item, seed) for seed in (100, 200)]
+    lessons: list[tuple[Any, ...]] = []
+
+    def watched(classifier: Classifier, training: TrainingSettings, shown: Labelled, *rest: int) -> Iterator[Epoch]:
+        weights = classifier.stack.layers[0][1].weight.detach().clone()
+        lessons.append((training, shown.items.sum(0).tobytes(), shown.labels.tobytes(), *rest, weights))
+        return fine_tune(classifier, training, shown, *rest)
+
+    monkeypatch.setattr(pretraining, "fine_tune", watched)
+    Contest(settings, data, stacks, seed=7).row(settings.quick.fine_tuning[0])
+    half = len(lessons) // 2
+    assert [lesson[:-1] for lesson in lessons[:half]] == [lesson[:-1] for lesson in lessons[half:]]
+    assert len({lesson[1] for lesson in lessons}) == 3  # labels of each seed's own
+    pretrained, random = ([lesson[-1] for lesson in part] for part in (lessons[:half], lessons[half:]))
+    given = [stack.layers[0][1].weight for stack in stacks]
+    own = [settings.build(data.schema.item, seed).layers[0][1].weight for seed in (7, 8, 9)]
+    # Two learning rates on the first seed, then the other two seeds.
+    assert all(torch.equal(given[turn], weights) for turn, weights in zip((0, 0, 1, 0), pretrained, strict=True))
+    assert all(torch.equal(own[number], weights) for number, weights in zip((0, 0, 1, 2), random, strict=True))
 
 
 def test_fewer_labels_than_classes_are_refused_by_name(project: Sandbox) -> None:
