@@ -46,6 +46,7 @@ CAPTIONS = {
     "unit down, red pushes it up, each on its own scale.",
 }
 FILTERS = 24  # units whose weights are drawn
+UNLEARNT = 0.1  # nats of cross-entropy: with more left, a network has not learnt its labels
 EVERY = 5.0  # seconds between two lines of one training
 
 
@@ -240,9 +241,9 @@ def question(settings: PretrainingSettings, budget: PretrainingBudget, rows: lis
         f"of {widths} units ({settings.activation}) are pretrained as {settings_in_words(settings)}, each for "
         f"{budget.epochs} epoch{'s' * (budget.epochs > 1)} of the whole training split; then they and a softmax layer "
         f"are trained with labels. The same network starts from random weights too, with the same labels and epochs, "
-        f"and for either start the validation split chooses among the same learning rates. Seeds differ in their "
-        f"labels, as many of each class, and in their random weights. {shared}Error is that of the whole test split, "
-        f"with its 95 % interval over seeds (Student’s t)."
+        f"and for either start the validation split chooses among the same learning rates, on the first seed. Seeds "
+        f"differ in their labels, as many of each class, and in their random weights. {shared}Error is that of the "
+        f"whole test split, with its 95 % interval over seeds (Student’s t)."
     )
 
 
@@ -270,16 +271,25 @@ def finding(row: Row) -> str:
         f"With {row.labels:,} labels the pretrained network’s test error is {in_words(pretrained)} %, and from random "
         f"weights {in_words(random)} %"
     )
-    if seeds == 1:
-        return f"{told}. That is one seed each, so it says nothing about chance."
     difference = f"seed for seed, pretraining takes off {gain:.2f} points ({low:.2f} to {high:.2f}; {seeds} seeds)"
-    if pretrained[2] < random[1]:
-        return f"{told}: pretraining helps, with the intervals apart; {difference}."
-    if random[2] < pretrained[1]:
-        return f"{told}: pretraining hurts, with the intervals apart; {difference}."
-    if low > 0 or high < 0:
-        return f"{told}. The intervals overlap, but {difference}: it {'helps' if low > 0 else 'hurts'}."
-    return f"{told}. That is no difference that could be told from chance: {difference}."
+    if seeds == 1:
+        verdict = ". That is one seed each, so it says nothing about chance."
+    elif pretrained[2] < random[1]:
+        verdict = f": pretraining helps, with the intervals apart; {difference}."
+    elif random[2] < pretrained[1]:
+        verdict = f": pretraining hurts, with the intervals apart; {difference}."
+    elif low > 0 or high < 0:
+        verdict = f". The intervals overlap, but {difference}: it {'helps' if low > 0 else 'hurts'}."
+    else:
+        verdict = f". That is no difference that could be told from chance: {difference}."
+    return told + verdict + unlearnt(row)
+
+
+def unlearnt(row: Row) -> str:
+    """Name a start that has not learnt its labels: training was too short then to tell what it is capable of."""
+    left = {start: float(np.mean(row.outcomes[start].cross_entropies)) for start in STARTS}
+    short = [f"the one from {WORDS[start]} ({left[start]:.2f} nats left)" for start in STARTS if left[start] > UNLEARNT]
+    return f" Not trained to the end: {' and '.join(short)}." if short else ""
 
 
 def in_words(mean: tuple[float, float, float]) -> str:

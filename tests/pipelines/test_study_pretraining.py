@@ -150,6 +150,13 @@ def test_a_finding_is_no_surer_than_its_intervals(
     assert says in finding(row(pretrained, random))
 
 
+def test_a_network_that_has_not_learnt_its_labels_is_named() -> None:
+    good, bad = Outcome(1e-3, (6.0, 6.2), (0.01, 0.02)), Outcome(1e-3, (40.0, 42.0), (0.9, 0.7))
+    told = finding(Row(100, {"pretrained": good, "random": bad}))
+    assert told.endswith("Not trained to the end: the one from random weights (0.80 nats left).")
+    assert "trained to the end" not in finding(Row(100, {"pretrained": good, "random": good}))
+
+
 def test_a_finding_gives_intervals_by_students_t() -> None:
     # Means 6.1 and 9.1, standard errors 0.1, and t = 12.706 for two figures.
     told = finding(row((6.0, 6.2), (9.0, 9.2)))
