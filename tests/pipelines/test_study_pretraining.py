@@ -19,9 +19,10 @@ from components.training import TrainingSettings
 from pipelines import prepare
 from pipelines.project import StageError
 from pipelines.settings import parse_params
-from pipelines.studies import pretraining
+from pipelines.studies import contest, pretraining
+from pipelines.studies.contest import Contest, Outcome, Row
 from pipelines.studies.contract import Study, read_study
-from pipelines.studies.pretraining import Contest, Outcome, Row, finding
+from pipelines.studies.pretraining import finding
 from pipelines.studies.settings import PretrainingSettings
 
 BUDGET = {
@@ -93,7 +94,7 @@ def test_both_starts_get_the_same_labels_epochs_and_learning_rates(
         lessons.append((training, shown.items.sum(0).tobytes(), shown.labels.tobytes(), *rest, weights))
         return fine_tune(classifier, training, shown, *rest)
 
-    monkeypatch.setattr(pretraining, "fine_tune", watched)
+    monkeypatch.setattr(contest, "fine_tune", watched)
     Contest(settings, data, stacks, seed=7).row(settings.quick.fine_tuning[0])
     half = len(lessons) // 2
     assert [lesson[:-1] for lesson in lessons[:half]] == [lesson[:-1] for lesson in lessons[half:]]
