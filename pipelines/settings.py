@@ -198,8 +198,11 @@ _MODEL_TYPE = ModelSettings
 
 
 def _study_mistakes(params: Params) -> Iterator[str]:
-    """Yield what is wrong with the studies' references: experiments that are not there, or of several datasets."""
+    """Yield what is wrong with the studies' references: what is not there, or experiments of several datasets."""
     for place, study in params.studies.all().items():
+        for key, name in study.datasets().items():
+            if name not in params.datasets:
+                yield f"studies.{place}.{key}: {name}, must be one of {', '.join(params.datasets)}"
         compared = study.experiments()
         for key, name in compared.items():
             if name not in params.experiments:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from components.corruptions import CorruptionSettings
 from components.models import AutoencoderSettings
+from components.pretraining import StackSettings
 from components.settings import Settings
+from components.training import TrainingSettings
 
 EXPERIMENT = "the name of an experiment"
+DATASET = "the name of a dataset"
 ExperimentName = Annotated[str, EXPERIMENT]
+DatasetName = Annotated[str, DATASET]
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class StudySettings(Settings):
@@ -19,8 +25,15 @@ class StudySettings(Settings):
 
     def experiments(self) -> dict[str, str]:
         """Return the experiments that the study compares, by the key that names each."""
+        return self._named(EXPERIMENT)
+
+    def datasets(self) -> dict[str, str]:
+        """Return the datasets that the study itself trains on, by the key that names each."""
+        return self._named(DATASET)
+
+    def _named(self, what: str) -> dict[str, str]:
         fields = type(self).model_fields
-        return {key: getattr(self, key) for key, field in fields.items() if EXPERIMENT in field.metadata}
+        return {key: getattr(self, key) for key, field in fields.items() if what in field.metadata}
 
 
 class SubspacesSettings(StudySettings):
@@ -63,7 +76,7 @@ class SeedsBudget(Settings):
 class SparseTableSettings(StudySettings):
     """Two autoencoders of one code size, told apart by a sparsity penalty."""
 
-    dataset: str
+    dataset: DatasetName
     simple: AutoencoderSettings
     sparse: AutoencoderSettings
     quick: SeedsBudget
@@ -90,6 +103,61 @@ class RetrievalSettings(StudySettings):
     queries: int | None = Field(default=None, ge=2)
 
 
+class FineTuningBudget(Settings):
+    """How often a network is trained with this many labels, and for how long.
+
+    Attributes:
+        labels: of the training split, as many of each class; null for all of them.
+        epochs: passes over the labelled items, the same whatever the network starts from.
+        seeds: each with labels of its own, and random weights of its own.
+    """
+
+    labels: Count | None
+    epochs: Count
+    seeds: Count
+
+
+class PretrainingBudget(Settings):
+    """How long a study of pretraining may take.
+
+    Attributes:
+        epochs: of each layer's pretraining.
+        stacks: pretrained from random weights of their own; the seeds take turns with them.
+        fine_tuning: a line for each number of labels.
+    """
+
+    epochs: Count
+    stacks: Count = 1
+    fine_tuning: tuple[FineTuningBudget, ...] = Field(min_length=1)
+
+    @field_validator("fine_tuning")
+    @classmethod
+    def _are_told_apart(cls, lines: tuple[FineTuningBudget, ...]) -> tuple[FineTuningBudget, ...]:
+        if len({line.labels for line in lines}) < len(lines):
+            raise ValueError("must name each number of labels once")
+        return lines
+
+
+class FineTuningSettings(Settings):
+    """How labels are learnt; the validation split chooses among the learning rates, for each start apart."""
+
+    batch_size: Count = 50
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1e-3, 3e-3), min_length=1)
+
+    def at(self, learning_rate: float) -> TrainingSettings:
+        """Return how one network is trained."""
+        return TrainingSettings(batch_size=self.batch_size, learning_rate=learning_rate)
+
+
+class PretrainingSettings(StudySettings, StackSettings):
+    """Greedy layer-wise pretraining against random weights, with few labels and with many."""
+
+    dataset: DatasetName
+    fine_tuning: FineTuningSettings = FineTuningSettings()
+    quick: PretrainingBudget
+    paper: PretrainingBudget
+
+
 class StudiesSettings(Settings):
     """All studies, by kind and name; a kind without any is an empty mapping, for dvc.yaml goes through each."""
 
@@ -99,6 +167,7 @@ class StudiesSettings(Settings):
     invariance: dict[str, InvarianceSettings] = Field(default_factory=dict)
     sparse_table: dict[str, SparseTableSettings] = Field(default_factory=dict)
     retrieval: dict[str, RetrievalSettings] = Field(default_factory=dict)
+    pretraining: dict[str, PretrainingSettings] = Field(default_factory=dict)
 
     def all(self) -> dict[str, StudySettings]:
         """Return every study by its place, `kind.name`."""

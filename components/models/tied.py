@@ -1,0 +1,78 @@
+"""An autoencoder of one layer and its transpose: what layers are pretrained as.
+
+    h = s(W x̃ + b)    y = Wᵀ h + c
+
+x̃ is the corrupted item. Where values are sure to lie in 0-1 (bytes, sigmoids), y are logits and the loss is the
+cross-entropy with the clean x, Σ_k -x_k log σ(y_k) - (1 - x_k) log(1 - σ(y_k)), in nats; elsewhere it is the squared
+error of y. Tied weights and both losses: Vincent et al., ICML 2008, section 2; tied weights with the contractive
+penalty: Rifai et al., ICML 2011, section 5. Untied, a contraction could be undone by a larger decoder.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.bottlenecks.identity import Identity
+from components.corruptions import Corruption
+from components.items import ItemSpec
+from components.models.autoencoder import Autoencoder
+from components.models.contract import squared_error
+from components.networks.mlp import Activation, MLPSettings
+from components.penalties import Activity, Penalty
+from components.training import TrainingSettings
+
+
+class TiedAutoencoder(Autoencoder):
+    """One layer of `width` units, as many as one likes: corruption or a penalty keep a wide one from copying.
+
+    `within_unit` says that scaled items lie in 0-1, so that the cross-entropy is their loss.
+    """
+
+    def __init__(
+        self,
+        item: ItemSpec,
+        width: int,
+        activation: Activation,
+        training: TrainingSettings,
+        corruption: Corruption,
+        penalties: tuple[Penalty, ...] = (),
+        *,
+        within_unit: bool,
+    ) -> None:
+        encoder, _ = MLPSettings(hidden=(), code_activation=activation).build(item, (width,))
+        decoder = Transposed(encoder[1], item.shape)  # type: ignore[index]
+        super().__init__(item, encoder, Identity(width), decoder, training, corruption, penalties)
+        self.within_unit = within_unit
+
+    def losses(self, items: Tensor) -> dict[str, Tensor]:
+        """See :class:`Model`."""
+        scaled = self.scaling(items)
+        code = self.encoder(self.corruption(scaled) if self.training else scaled)
+        activity = Activity(scaled, code, self.encoder, self.training)
+        return self._error(scaled, self.decoder(code)) | {p.kind: p(activity) for p in self.penalties}
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """See :class:`Model`."""
+        rebuilt: Tensor = self.decoder(codes)
+        return rebuilt.sigmoid() if self.within_unit else rebuilt
+
+    def _error(self, scaled: Tensor, rebuilt: Tensor) -> dict[str, Tensor]:
+        if not self.within_unit:
+            return {"squared_error": squared_error(scaled, rebuilt)}
+        total = F.binary_cross_entropy_with_logits(rebuilt.float(), scaled, reduction="sum")
+        return {"cross_entropy": total / len(scaled)}
+
+
+class Transposed(nn.Module):
+    """Wᵀ h + c, with the weights W of another layer and a bias of its own."""
+
+    def __init__(self, layer: nn.Linear, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layer, self.shape = layer, shape
+        self.bias = nn.Parameter(torch.zeros(layer.in_features))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Map codes (batch, width) to (batch, *shape)."""
+        return torch.unflatten(F.linear(codes, self.layer.weight.T, self.bias), 1, self.shape)
