@@ -63,7 +63,7 @@ COLUMNS = (
            "interval, so no best is marked.", ",.0f"),
     Column("parameters", "Parameters", "trained", "", "Numbers that training set.", ",.0f"),
     Column("trial_seconds", "Training", "s, whole sweep", "",
-           "Seconds that all trials of the sweep took, summed.", ",.0f"),
+           "Seconds that all trials of the sweep took, summed.", ",.1f"),
 )  # fmt: skip
 COLUMN = {column.key: column for column in COLUMNS}
 

@@ -155,10 +155,11 @@ def scale(axis: Any, set_scale: Any, set_limits: Any, values: Sequence[float], s
         return
     set_scale("log")
     margin = max((high / low) ** 0.12, 1.15)
-    low, high = low / margin, high * margin
+    low, high = low / margin, min(high * margin, 1.0) if share else high * margin
     set_limits(low, high)
     ticks: list[float] = []
-    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(x / 10 for x in range(10, 100, 2))):
+    coarse = () if share else ((1,), (1, 3))
+    for digits in (*coarse, (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(x / 10 for x in range(10, 100, 2))):
         ticks = [d * 10.0**power for power in range(-12, 15) for d in digits if low <= d * 10.0**power <= high]
         if len(ticks) >= 4:
             break
