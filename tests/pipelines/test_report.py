@@ -112,5 +112,7 @@ def test_costs_go_by_the_sort_of_code_and_then_by_size(lab: Lab) -> None:
     }
     assert list(families) == ["linear", "plain", "regularised", "variational", "discrete"]
     assert [c.key for c in columns] == ["bits_per_item", "parameters", "trial_seconds", "encode_items_per_second"]
+    board, _ = leaderboard(read(lab))
+    assert {c.key for c in board} & {c.key for c in columns} == {"bits_per_item"}  # nothing is told twice but the price
     (_, cells, _), _ = families["linear"]
     assert [cell.text for cell in cells] == ["64", "321", "2.5", "1,234"]
