@@ -1,4 +1,4 @@
-"""compare: every experiment side by side: a leaderboard, the rate-distortion picture and one HTML report.
+"""compare: every experiment side by side: leaderboard, rate-distortion pictures, and a report with the studies' pages.
 
 python -m pipelines.compare
 """
@@ -8,27 +8,31 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from pipelines.entries import Entry, read_entries
 from pipelines.project import Project, stage, written_whole
-from pipelines.rate_distortion import draw_rate_distortion
-from pipelines.report import render_report
+from pipelines.rate_distortion import draw_rate_distortion, panels_of
+from pipelines.report import render_report, render_study
 from pipelines.settings import load_params
+from pipelines.studies.results import Result, read_results
 
 Row = dict[str, str | float | None]
 
 FIGURES = ("mse", "psnr", "ssim", "knn_accuracy", "probe_accuracy", "codebook_usage", "codebook_perplexity",
-           "encode_items_per_second")  # fmt: skip
+           "active_fraction", "jacobian_norm", "encode_items_per_second")  # fmt: skip
 
 
 def main() -> None:
-    """Compare every experiment of params.yaml."""
+    """Compare every experiment of params.yaml, and show its studies."""
     project = Project.here()
-    entries = read_entries(project, load_params(project))
+    params = load_params(project)
+    entries = read_entries(project, params)
+    studies = read_results(project, params, entries)
     rows = [leaderboard_row(entry) for entry in entries]
-    write_reports(project.reports, entries, rows)
+    write_reports(project.reports, entries, rows, studies)
     for row in rows:
         error = "" if row["squared_error"] is None else f", squared error {row['squared_error']:.4g}"
         sys.stdout.write(f"{row['experiment']}: {row['bits_per_item']:g} bits an item{error}\n")
@@ -52,17 +56,27 @@ def leaderboard_row(entry: Entry) -> Row:
     }
 
 
-def write_reports(folder: Path, entries: Sequence[Entry], rows: Sequence[Row]) -> None:
+def write_reports(folder: Path, entries: Sequence[Entry], rows: Sequence[Row], studies: Sequence[Result]) -> None:
     """Write reports/: whole, or not at all."""
     with written_whole(folder) as made:
-        picture = made / "rate_distortion.png"
         (made / "leaderboard.json").write_text(json.dumps(rows, indent=1) + "\n")
         write_table(made / "leaderboard.csv", list(rows[0]), rows)
         rebuilt = [row for row in rows if row["squared_error"] is not None]
         write_table(made / "rate_distortion.csv", ["experiment", "dataset", "bits_per_item", "squared_error"], rebuilt)
-        if rebuilt:
-            draw_rate_distortion([e for e in entries if e.figure("squared_error") is not None], picture)
-        (made / "index.html").write_text(render_report(entries, picture if rebuilt else None), encoding="utf-8")
+        pictures = dict(draw_pictures(entries, made))
+        (made / "index.html").write_text(render_report(entries, pictures, studies), encoding="utf-8")
+        for result in studies:
+            page = made / result.page
+            page.parent.mkdir(exist_ok=True)
+            page.write_text(render_study(result), encoding="utf-8")
+
+
+def draw_pictures(entries: Sequence[Entry], folder: Path) -> Iterator[tuple[str, Path]]:
+    """Draw each dataset's rate-distortion picture where there is anything to draw; yield the dataset and the file."""
+    for dataset, group in groupby(entries, key=lambda entry: entry.dataset):
+        if panels_of(shown := list(group)):
+            draw_rate_distortion(shown, path := folder / f"rate_distortion-{dataset}.png")
+            yield dataset, path
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:

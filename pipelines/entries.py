@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
@@ -14,6 +15,9 @@ from pipelines.project import Project, StageError
 from pipelines.record import RunRecord, read_record
 from pipelines.settings import Params
 from serving.manifest import Manifest, read_manifest
+
+Family = Literal["linear", "plain", "regularised", "variational", "discrete"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 class Evidence(BaseModel):
@@ -52,15 +56,25 @@ class Entry:
 
     @property
     def kinds(self) -> dict[str, str | None]:
-        """What the model is made of; no network or bottleneck where it has none."""
+        """What the model is made of; None for what it has not."""
         model = self.record.model.model_dump()
-        parts = {part: model.get(part, {}).get("kind") for part in ("network", "bottleneck")}
-        return {"model": model["kind"], **parts}
+        parts = {part: model.get(part, {}).get("kind") for part in ("corruption", "network", "bottleneck")}
+        if parts["corruption"] == "none":
+            parts["corruption"] = None
+        penalties = " + ".join(penalty["kind"] for penalty in model.get("penalties", ()))
+        return {"model": model["kind"], **parts, "penalties": penalties or None}
 
     @property
-    def family(self) -> str:
-        """What it is coloured by: the bottleneck's kind, or the model's where it has none."""
-        return str(self.kinds["bottleneck"] or self.kinds["model"]).replace("_", " ")
+    def family(self) -> Family:
+        """The sort of code that it makes, which groups and colours it."""
+        kinds = self.kinds
+        if self.manifest.code.levels is not None:
+            return "discrete"
+        if kinds["bottleneck"] == "gaussian":
+            return "variational"
+        if kinds["corruption"] or kinds["penalties"] or kinds["bottleneck"] not in (None, "identity"):
+            return "regularised"
+        return "plain" if kinds["network"] not in (None, "linear") else "linear"
 
     def figure(self, name: str) -> float | None:
         """Return a figure; None where it was not measured, as accuracy without classes."""

@@ -56,11 +56,14 @@ COLUMNS = (
            "Codebook entries that the test items use at all. Only discrete codes have a codebook.", ".1%"),
     Column("codebook_perplexity", "Perplexity", "entries", "higher",
            "How many codebook entries, if all were used evenly, would carry as much as the ones in use.", ",.0f"),
+    Column("active_fraction", "Active", "% of units", "",
+           "Units of the code that an item activates, of all that there are. A sparse code has few.", ".1%"),
     Column("encode_items_per_second", "Encoding", "items/s", "higher",
            "Items encoded in a second by ONNX Runtime, in memory, on the machine that evaluated. One timing without an "
            "interval, so no best is marked.", ",.0f"),
     Column("parameters", "Parameters", "trained", "", "Numbers that training set.", ",.0f"),
-    Column("trial_seconds", "Search", "s", "", "Seconds that all trials of the sweep took, summed.", ",.0f"),
+    Column("trial_seconds", "Training", "s, whole sweep", "",
+           "Seconds that all trials of the sweep took, summed.", ",.1f"),
 )  # fmt: skip
 COLUMN = {column.key: column for column in COLUMNS}
 
@@ -137,8 +140,13 @@ def price_finding(entries: Sequence[Entry], best: Entry) -> Iterator[Markup]:
         how = Markup("{:.2g} times that of {}").format(errors[cheap.name] / errors[best.name], link(best))
     else:
         how = Markup("apart from that of {}").format(link(best))
-    yield Markup("{} has the smallest code, {}. Its squared error is {}, {}.").format(
-        link(cheap), price(cheap), spoken(cheap, "squared_error"), how
+    alone = sum(entry.metrics.bits_per_item == cheap.metrics.bits_per_item for entry in entries) == 1
+    yield Markup("{} has {}, {}. Its squared error is {}, {}.").format(
+        link(cheap),
+        "the smallest code" if alone else "a code as small as any",
+        price(cheap),
+        spoken(cheap, "squared_error"),
+        how,
     )
 
 

@@ -1,9 +1,10 @@
-"""The rate-distortion picture: what a code costs against what it loses."""
+"""The rate-distortion-use picture: what a code costs against what it loses, and against what it is good for."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,133 +12,160 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
+from pipelines.entries import FAMILIES, Family
+from pipelines.names import place_names, side_by_side
 from pipelines.style import INK, MARKERS, MUTED, PALETTE, save
 
 if TYPE_CHECKING:
     from pipelines.entries import Entry
 
-FRONT = "front: no other has less error for as few bits"
-NAME_RINGS = (7, 16, 26, 38, 52, 68)  # points from a marker at which its name may stand
-NAME_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+FRONT = "front: nothing as small is better"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure of the leaderboard against bits.
+
+    A share of items that are told right is drawn as the share that is not, on an axis turned round: differences
+    near 100 % are what matters, and both panels' fronts are then of what is small.
+    """
+
+    key: str
+    label: str
+    share: bool = False
+
+    def interval(self, entry: Entry) -> tuple[float, float] | None:
+        """Return the figure's interval as it is drawn."""
+        ends = entry.interval(self.key)
+        return (1 - ends[1], 1 - ends[0]) if ends and self.share else ends
+
+    def point(self, entry: Entry) -> tuple[float, float]:
+        """Return an experiment's place: bits per item, and the figure as it is drawn."""
+        figure = entry.figure(self.key) or 0.0
+        return entry.metrics.bits_per_item, 1 - figure if self.share else figure
+
+
+DISTORTION = Panel("squared_error", "squared error per item\n(lower is better)")
+USES = (
+    Panel("knn_accuracy", "class told right by nearest neighbours\n(higher is better)", share=True),
+    Panel("probe_accuracy", "class told right by a linear probe\n(higher is better)", share=True),
+)
+
+
+def panels_of(entries: Iterable[Entry]) -> list[Panel]:
+    """Return what can be drawn of experiments: their distortion, and the first use that was measured."""
+    measured = {panel.key for panel in (DISTORTION, *USES) for e in entries if e.figure(panel.key) is not None}
+    uses = [panel for panel in USES if panel.key in measured]
+    return [panel for panel in (DISTORTION, *uses[:1]) if panel.key in measured]
 
 
 def draw_rate_distortion(entries: Sequence[Entry], path: Path) -> None:
-    """Draw bits per item against squared error, a panel a dataset, with intervals, names and the Pareto front."""
-    panels = [list(group) for _, group in itertools.groupby(entries, key=lambda entry: entry.dataset)]
-    columns, lines = min(2, len(panels)), -(-len(panels) // 2)
-    figure = Figure(figsize=(7.6 if columns == 1 else 11, 4.9 * lines), dpi=150, layout="constrained")
+    """Draw one dataset's figures against bits per item, a panel below the other, with intervals, names and fronts."""
+    panels = panels_of(entries)
+    groups = [[entry for entry in entries if entry.figure(panel.key) is not None] for panel in panels]
+    figure = Figure(figsize=(9.4, 0.5 + 4.4 * len(panels)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    families = sorted({entry.family for entry in entries})
-    drawn = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for axes, group in zip(drawn, panels, strict=False):
-        draw_panel(axes, group, families)
-    for axes in drawn[len(panels) :]:
-        axes.remove()
-    legends = [zip(*reversed(axes.get_legend_handles_labels()), strict=True) for axes in figure.axes]
-    handles = dict(itertools.chain(*legends))
-    shown = [*families, FRONT]
-    figure.legend([handles[label] for label in shown], shown, loc="outside lower center", ncols=4, frameon=False)
+    drawn = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    bits = [entry.metrics.bits_per_item for group in groups for entry in group]
+    scale(drawn[0].xaxis, drawn[0].set_xscale, drawn[0].set_xlim, bits)
+    drawn[-1].set_xlabel("bits per item", color=INK)
+    for axes, panel, group in zip(drawn, panels, groups, strict=True):
+        frame(axes, panel, group)
+    families = {entry.family for group in groups for entry in group}
+    legend = {str(family): Line2D([], [], ls="none", **look(family)) for family in FAMILIES if family in families}
+    legend[FRONT] = Line2D([], [], color=MUTED, lw=1.4)
+    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6, frameon=False)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # names are placed on the final axes and must not move them
-    for axes, group in zip(figure.axes, panels, strict=True):
-        place_names(axes, {entry.name.removeprefix(f"{entry.dataset}-"): point(entry) for entry in group})
+    figure.set_layout_engine("none")  # what follows is placed on the final axes and must not move them
+    for axes, panel, group in zip(drawn, panels, groups, strict=True):
+        draw_points(axes, panel, group)
     save(figure, path)
 
 
-def draw_panel(axes: Any, entries: Sequence[Entry], families: Sequence[str]) -> None:
-    """Draw one dataset's points and their front."""
-    for entry in entries:
-        bits, error = point(entry)
-        style = families.index(entry.family) % len(PALETTE)
-        look = {"color": PALETTE[style], "marker": MARKERS[style], "markersize": 8, "markeredgecolor": "white"}
-        axes.plot([bits, bits], entry.interval("squared_error") or [error, error], color=PALETTE[style], lw=1.6)
-        axes.plot([bits], [error], ls="none", zorder=3, label=entry.family, **look)
-    points = [point(entry) for entry in entries]
-    bounds = [bound for entry in entries for bound in (*(entry.interval("squared_error") or ()), point(entry)[1])]
-    scale(axes.xaxis, axes.set_xscale, axes.set_xlim, [bits for bits, _ in points])
-    scale(axes.yaxis, axes.set_yscale, axes.set_ylim, bounds)
-    axes.plot(*zip(*front_outline(axes, points), strict=True), color=MUTED, lw=1.4, zorder=1, label=FRONT)
-    axes.set(xlabel="bits per item", ylabel="squared error per item")
-    axes.set_title(entries[0].dataset, loc="left", color=INK, fontsize=11)
+def frame(axes: Any, panel: Panel, entries: Sequence[Entry]) -> None:
+    """Draw a panel's axes, with room for every point and its interval."""
+    bounds = [bound for entry in entries for bound in (panel.point(entry)[1], *(panel.interval(entry) or ()))]
+    scale(axes.yaxis, axes.set_yscale, axes.set_ylim, bounds, share=panel.share)
+    if panel.share:
+        axes.invert_yaxis()
+    axes.set_ylabel(panel.label, color=INK)
     axes.grid(color=MUTED, alpha=0.3, lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def point(entry: Entry) -> tuple[float, float]:
-    """Return an experiment's place in the picture: bits per item and squared error."""
-    return entry.metrics.bits_per_item, entry.figure("squared_error") or 0.0
+def look(family: Family) -> dict[str, Any]:
+    """Return how a family's markers look."""
+    style = FAMILIES.index(family)
+    return {"color": PALETTE[style], "marker": MARKERS[style], "markersize": 8, "markeredgecolor": "white"}
+
+
+def draw_points(axes: Any, panel: Panel, entries: Sequence[Entry]) -> None:
+    """Draw the points of a panel whose limits are final: side by side where they would hide each other, with names."""
+    points = [panel.point(entry) for entry in entries]
+    stairs = front_outline(axes, points)
+    axes.plot(*zip(*stairs, strict=True), color=MUTED, lw=1.4, zorder=1)
+    inch = axes.figure.dpi_scale_trans
+    anchors = (axes.transData + inch.inverted()).transform(points) * 72
+    moved = side_by_side(anchors)
+    corners = (axes.transData + inch.inverted()).transform(stairs) * 72
+    lines = [[*np.minimum(*ends), *np.maximum(*ends)] for ends in itertools.pairwise(corners)]
+    for entry, (bits, figure), aside, anchor in zip(entries, points, moved, anchors, strict=True):
+        shifted = axes.transData + ScaledTranslation(aside / 72, 0, inch)
+        ends = panel.interval(entry) or (figure, figure)
+        style = look(entry.family)
+        axes.plot([bits, bits], ends, color=style["color"], lw=1.6, zorder=2, transform=shifted)
+        axes.plot([bits], [figure], ls="none", zorder=3, transform=shifted, **style)
+        heights = sorted((shifted + inch.inverted()).transform([(bits, end) for end in ends])[:, 1] * 72)
+        lines.append([anchor[0] + aside - 1, heights[0], anchor[0] + aside + 1, heights[1]])
+    names = [entry.name.removeprefix(f"{entry.dataset}-") for entry in entries]
+    place_names(axes, names, anchors + np.stack([moved, 0 * moved], axis=1), np.array(lines))
 
 
 def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points (bits, error) that no other beats in one figure without losing in the other, by rising bits."""
+    """Return the points (bits, loss) that no other beats in one figure without losing in the other, by rising bits."""
     front: list[tuple[float, float]] = []
-    for bits, error in sorted(points):
-        if not front or error < front[-1][1]:
-            front.append((bits, error))
+    for bits, loss in sorted(points):
+        if not front or loss < front[-1][1]:
+            front.append((bits, loss))
     return front
 
 
 def front_outline(axes: Any, points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the corners of the stairs below and left of which no experiment lies, from edge to edge of the axes."""
+    """Return the corners of the stairs beyond which no experiment lies, from edge to edge of the axes."""
     front = pareto_front(points)
-    corners = [(front[0][0], axes.get_ylim()[1]), front[0]]
-    for bits, error in front[1:]:
-        corners += [(bits, corners[-1][1]), (bits, error)]
+    corners = [(front[0][0], max(axes.get_ylim())), front[0]]
+    for bits, loss in front[1:]:
+        corners += [(bits, corners[-1][1]), (bits, loss)]
     return [*corners, (axes.get_xlim()[1], front[-1][1])]
 
 
-def scale(axis: Any, set_scale: Any, set_limits: Any, values: Sequence[float]) -> None:
-    """Make an axis logarithmic, with plain numbers and room around the values; linear where one of them is 0."""
+def scale(axis: Any, set_scale: Any, set_limits: Any, values: Sequence[float], share: bool = False) -> None:
+    """Make an axis logarithmic, with plain numbers and room around the values; linear where one of them is 0.
+
+    Of a `share` that is wrong, the numbers tell the share that is right.
+    """
     low, high = min(values), max(values)
+    if share:
+        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{100 * (1 - value):.6g} %"))
     if low <= 0:
         set_limits(-0.1 * (high or 1), 1.2 * (high or 1))
         return
     set_scale("log")
     margin = max((high / low) ** 0.12, 1.15)
-    low, high = low / margin, high * margin
+    low, high = low / margin, min(high * margin, 1.0) if share else high * margin
     set_limits(low, high)
     ticks: list[float] = []
-    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(x / 10 for x in range(10, 100, 2))):
+    coarse = () if share else ((1,), (1, 3))
+    for digits in (*coarse, (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(x / 10 for x in range(10, 100, 2))):
         ticks = [d * 10.0**power for power in range(-12, 15) for d in digits if low <= d * 10.0**power <= high]
         if len(ticks) >= 4:
             break
     axis.set_major_locator(mpl.ticker.FixedLocator(ticks))
-    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    if share:
+        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{100 * (1 - value):.6g} %"))
+    else:
+        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(mpl.ticker.NullLocator())
-
-
-def place_names(axes: Any, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write each name beside its point (bits, error), where it covers no marker, no other name and not the front."""
-    pixels = axes.figure.dpi / 72
-    anchors = dict(zip(points, axes.transData.transform(list(points.values())), strict=True))
-    taken = [Bbox([anchor, anchor]).padded(6 * pixels) for anchor in anchors.values()]
-    stairs = axes.transData.transform(front_outline(axes, points.values()))
-    taken += [Bbox([np.minimum(*ends), np.maximum(*ends)]).padded(pixels) for ends in itertools.pairwise(stairs)]
-    for name, anchor in anchors.items():
-        note = axes.annotate(
-            name, points[name], xytext=(0, 0), textcoords="offset points", fontsize=9, color=INK, ha="center",
-            va="center", zorder=4, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5},
-        )  # fmt: skip
-        size = note.get_window_extent()
-        half = np.array([size.width, size.height]) / 2
-        places = []
-        for number, (ring, (right, up)) in enumerate(itertools.product(NAME_RINGS, NAME_DIRECTIONS)):
-            shift = np.array([right, up]) * (ring * pixels + half)
-            box = Bbox([anchor + shift - half, anchor + shift + half])
-            covered = sum(intersection_area(box, other) for other in taken)
-            outside = box.width * box.height - intersection_area(box, axes.bbox)
-            places.append((round(covered + outside, 3), number, tuple(shift / pixels), box))
-        _, order, offset, box = min(places, key=lambda place: place[:2])
-        note.set_position(offset)
-        if order >= len(NAME_DIRECTIONS):  # a name beside its marker needs no line to it
-            line = axes.transData.inverted().transform([anchor, np.clip(anchor, box.min, box.max)])
-            axes.plot(*line.T, color=MUTED, lw=0.8, zorder=1)
-        taken.append(box)
-
-
-def intersection_area(one: Bbox, other: Bbox) -> float:
-    """Return how many square pixels two boxes share."""
-    shared = Bbox.intersection(one, other)
-    return 0.0 if shared is None else float(shared.width * shared.height)

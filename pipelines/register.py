@@ -1,4 +1,4 @@
-"""register: project every experiment's outputs into MLflow. Run it as often as you like: only what is missing is made.
+"""register: project every experiment and study into MLflow. Run it as often as you like: only what is missing is made.
 
 python -m pipelines.register
 """
@@ -13,18 +13,23 @@ from pipelines.entries import read_entries
 from pipelines.project import Project, StageError, stage
 from pipelines.record import digest_of
 from pipelines.settings import load_params
+from pipelines.studies.results import read_results
 from pipelines.tracking.projection import Projection
 from pipelines.tracking.store import Store, answered
+from pipelines.tracking.studied import StudyProjection
 
 
 def main() -> None:
-    """Register every experiment of params.yaml.
+    """Register every experiment and every study of params.yaml.
 
     Raises:
-        StageError: an experiment's files do not belong together, or its certificate did not pass; or MLflow is away.
+        StageError: an experiment's or a study's files do not belong together, or a certificate did not pass; or MLflow
+            is away.
     """
     project = Project.here()
-    entries = read_entries(project, load_params(project))
+    params = load_params(project)
+    entries = read_entries(project, params)
+    studies = read_results(project, params, entries)
     for entry in entries:
         if not entry.manifest.certificate.passed:
             reasons = "; ".join(entry.manifest.certificate.failures)
@@ -34,6 +39,10 @@ def main() -> None:
         for entry in entries:
             written = Projection(entry, project.bundle(entry.name), dvc_stage(project, entry.name)).apply(store)
             sys.stdout.write(f"{entry.name}: {', '.join(written) or 'nothing new'}\n")
+        measured = max(trial.ended for entry in entries for trial in entry.record.trials)
+        for result in studies:
+            written = StudyProjection(result, measured).apply(store)
+            sys.stdout.write(f"{result.study.place}: {', '.join(written) or 'nothing new'}\n")
 
 
 def dvc_stage(project: Project, name: str) -> str:

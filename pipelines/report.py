@@ -1,4 +1,4 @@
-"""The report: what `compare` found as one HTML file that needs nothing else."""
+"""The report: what `compare` found as one HTML file that needs nothing else, and a page like it for every study."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipelines.entries import FAMILIES, Family
 from pipelines.findings import COLUMNS, Column, Standing, ends, findings, standing, value, written
+from pipelines.merits import bits, merits
 
 if TYPE_CHECKING:
-    from pipelines.entries import Entry
+    from markupsafe import Markup
 
-TEMPLATE = "report.html.j2"
+    from pipelines.entries import Entry
+    from pipelines.studies.results import Result
+
+COSTS = ("bits_per_item", "parameters", "trial_seconds", "encode_items_per_second")
 ALL_OPEN = 4  # sections that still read well unfolded
 
 Mark = Literal["best", "near", ""]
@@ -33,38 +38,67 @@ class Cell:
     mark: Mark = ""
 
 
-def render_report(entries: Sequence[Entry], picture: Path | None) -> str:
-    """Return the report on entries that are sorted as the leaderboard is."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+def render_report(entries: Sequence[Entry], pictures: Mapping[str, Path], studies: Sequence[Result] = ()) -> str:
+    """Return the report on entries that are sorted as the leaderboard is; `pictures` is by dataset."""
+    datasets = {name: list(group) for name, group in groupby(entries, key=lambda entry: entry.dataset)}
+    return (
+        environment()
+        .get_template("index.html.j2")
+        .render(
+            entries=entries,
+            datasets=datasets,
+            findings={name: list(findings(group)) for name, group in datasets.items()},
+            costs={name: costs(group) for name, group in datasets.items()},
+            boards={name: leaderboard(group) for name, group in datasets.items()},
+            pictures=pictures,
+            studies=studies,
+            columns=measured(entries),
+            sections={entry.name: section(entry) for entry in entries},
+            unfolded=len(entries) <= ALL_OPEN,
+        )
+    )
+
+
+def render_study(result: Result) -> str:
+    """Return a study's page."""
+    return environment().get_template("study.html.j2").render(result=result, study=result.study)
+
+
+def environment() -> Environment:
+    """Return the pages' templates."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "embed": embed,
         "width": width,
         "number": number,
         "words": words,
         "short": lambda digest: digest[:12],
     }
-    datasets = {name: list(group) for name, group in groupby(entries, key=lambda entry: entry.dataset)}
-    return environment.get_template(TEMPLATE).render(
-        entries=entries,
-        datasets=datasets,
-        findings={name: list(findings(group)) for name, group in datasets.items()},
-        boards={name: leaderboard(group) for name, group in datasets.items()},
-        picture=picture,
-        columns=[column for column in COLUMNS if any(value(entry, column.key) is not None for entry in entries)],
-        sections={entry.name: section(entry) for entry in entries},
-        unfolded=len(entries) <= ALL_OPEN,
-    )
+    return made
+
+
+def measured(entries: Sequence[Entry]) -> list[Column]:
+    """Return the columns in which anything was measured."""
+    return [column for column in COLUMNS if any(value(entry, column.key) is not None for entry in entries)]
+
+
+def costs(entries: Sequence[Entry]) -> tuple[list[Column], dict[Family, list[tuple[Entry, list[Cell], list[Markup]]]]]:
+    """Return what each experiment costs and what it is good for, family by family, the smallest code first."""
+    columns = sorted((c for c in measured(entries) if c.key in COSTS), key=lambda column: COSTS.index(column.key))
+    ordered = sorted(entries, key=lambda entry: (FAMILIES.index(entry.family), bits(entry), entry.name))
+    lines = [(e, [cell(e, column, None) for column in columns], merits(e, entries)) for e in ordered]
+    return columns, {family: list(group) for family, group in groupby(lines, key=lambda line: line[0].family)}
 
 
 def leaderboard(entries: Sequence[Entry]) -> tuple[list[Column], list[tuple[Entry, list[Cell]]]]:
     """Return a dataset's table: the columns in which anything was measured, and each experiment's cells."""
-    columns = [column for column in COLUMNS if any(value(entry, column.key) is not None for entry in entries)]
+    columns = [column for column in measured(entries) if column.key not in COSTS[1:]]
     leaders = {column.key: standing(entries, column.key) for column in columns if column.marked}
     return columns, [(e, [cell(e, column, leaders.get(column.key)) for column in columns]) for e in entries]
 
@@ -82,7 +116,7 @@ def cell(entry: Entry, column: Column, leader: Standing | None) -> Cell:
 
 def section(entry: Entry) -> dict[str, Any]:
     """Return what an experiment's section shows beyond what its record says itself."""
-    record, bits, raw = entry.record, entry.metrics.bits_per_item, entry.schema.item.bits
+    record, size, raw = entry.record, entry.metrics.bits_per_item, entry.schema.item.bits
     return {
         "facts": [
             (column, cell(entry, column, None))
@@ -92,7 +126,7 @@ def section(entry: Entry) -> dict[str, Any]:
         "settings": dict(flatten(record.model.model_dump(mode="json"))),
         "trials": [(trial, trial.best(record.objective)) for trial in record.trials],
         "short_paths": short_paths(list(record.space)),
-        "factor": raw / bits if bits > 0 else None,
+        "factor": raw / size if size > 0 else None,
         "command": (
             f"hourglass encode data/{entry.schema.name}/{entry.schema.splits.test.arrays['items'].file} "
             f"--model bundles/{entry.name} --out codes/{entry.name}"

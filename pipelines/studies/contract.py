@@ -97,13 +97,16 @@ def read_study(folder: Path) -> Study:
         StageError: it is missing or damaged.
     """
     path = folder / STUDY
+    kind, _, name = folder.name.partition("-")
+    remedy = f"run `python -m pipelines.studies.{kind} {name}`"
     try:
         return Study.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise StageError(f"{path}: {error.strerror}; run its stage first") from error
+        raise StageError(f"{path}: {error.strerror}; {remedy}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise StageError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from error
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise StageError(f"{path}: {where}: {first['msg']}; {remedy}") from error
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:

@@ -41,7 +41,9 @@ class SweepRuns:
     ) -> SweepRuns:
         """Return the runs of a sweep of `settings`, an experiment as params.yaml has it."""
         model = settings["model"]
-        parts = {part: model[part]["kind"] for part in ("network", "bottleneck") if part in model}
+        parts = {part: model[part]["kind"] for part in ("corruption", "network", "bottleneck") if part in model}
+        if penalties := model.get("penalties"):
+            parts["penalties"] = " + ".join(penalty["kind"] for penalty in penalties)
         parameters = {"model": model["kind"], **parts, "budget": budget}
         return cls(store, experiment, settings["dataset"], key, parameters, objective)
 

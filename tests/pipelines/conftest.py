@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lab import Lab
 from sandbox import PARAMS, Sandbox
 
 
@@ -27,3 +28,11 @@ def make_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Sandb
         return made
 
     return make
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A pretended project with one dataset, `digits`."""
+    made = Lab(tmp_path)
+    made.dataset("digits")
+    return made

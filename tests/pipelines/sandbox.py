@@ -12,6 +12,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pipelines.studies.settings import StudiesSettings
+
 REPOSITORY = Path(__file__).parents[2]
 
 PARAMS: dict[str, Any] = {
@@ -53,7 +55,8 @@ class Sandbox:
         self.root = root
         for package in ("components", "pipelines", "serving"):
             shutil.copytree(REPOSITORY / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
-        (root / "inputs").mkdir()
+        for folder in ("inputs", "studies"):
+            (root / folder).mkdir()
         for file in ("dvc.yaml", ".dvcignore", ".gitignore"):
             shutil.copy(REPOSITORY / file, root / file)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RAY_", "DVC_"))}
@@ -65,9 +68,10 @@ class Sandbox:
         self.environment.pop("PYTHONPATH", None)
 
     def write_params(self, params: dict[str, Any]) -> None:
-        """Write params.yaml."""
+        """Write params.yaml; a kind of study that is not in `params` is there without any, as dvc.yaml needs it."""
+        studies: dict[str, Any] = {kind: {} for kind in StudiesSettings.model_fields} | params.get("studies", {})
         with (self.root / "params.yaml").open("w") as file:
-            YAML().dump(params, file)
+            YAML().dump(params | {"studies": studies}, file)
 
     def train(self, *experiments: str) -> None:
         """Sweep and export experiments that search nothing, in this process: for tests of what comes after."""

@@ -26,12 +26,15 @@ from pipelines.tracking.projection import Projection
 from pipelines.tracking.store import Store
 
 EXPERIMENTS = list(PARAMS["experiments"])
+STUDY = "subspaces-itself"
+SETTINGS = PARAMS | {"studies": {"subspaces": {"itself": {"pca": "digits-pca", "linear": "digits-pca"}}}}
 
 
 @pytest.fixture(scope="module")
 def finished(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
     """A project after its first `dvc repro`."""
     sandbox = make_sandbox()
+    sandbox.write_params(SETTINGS)
     sandbox.git()
     done = sandbox.run("dvc", "repro")
     for name in EXPERIMENTS:
@@ -80,7 +83,10 @@ def test_every_stage_leaves_what_the_next_one_needs(finished: Sandbox) -> None:
     assert 1 <= vqvae["codebook_perplexity"] <= 32
     rows = json.loads((finished.root / "reports" / "leaderboard.json").read_text())
     assert {row["experiment"] for row in rows} == set(EXPERIMENTS)
-    assert "digits-vqvae" in (finished.root / "reports" / "index.html").read_text()
+    report = (finished.root / "reports" / "index.html").read_text()
+    assert "digits-vqvae" in report
+    assert f'href="studies/{STUDY}.html"' in report
+    assert (finished.root / "reports" / "studies" / f"{STUDY}.html").is_file()
 
 
 def test_pca_is_as_good_as_another_pca(finished: Sandbox) -> None:
@@ -96,7 +102,7 @@ def test_pca_is_as_good_as_another_pca(finished: Sandbox) -> None:
 
 def test_dvc_shows_metrics_and_plots(finished: Sandbox) -> None:
     shown = json.loads(finished.run("dvc", "metrics", "show", "--json").stdout)
-    assert set(shown[""]["data"]) == {f"metrics/{name}.json" for name in EXPERIMENTS}
+    assert set(shown[""]["data"]) == {f"metrics/{name}.json" for name in [*EXPERIMENTS, f"studies/{STUDY}"]}
     finished.run("dvc", "plots", "show", "-o", str(finished.root / "shown"))
     page = (finished.root / "shown" / "index.html").read_text()
     assert "squared_error" in page
@@ -106,7 +112,7 @@ def test_dvc_shows_metrics_and_plots(finished: Sandbox) -> None:
 def test_mlflow_holds_each_run_once_and_each_model_as_champion(finished: Sandbox) -> None:
     state = mlflow_state(finished.root)
     trials = {name: 1 if name == "digits-pca" else 3 for name in EXPERIMENTS}
-    expected = EXPERIMENTS + [f"{n} trial {i + 1}" for n in EXPERIMENTS for i in range(trials[n])]
+    expected = EXPERIMENTS + [f"{n} trial {i + 1}" for n in EXPERIMENTS for i in range(trials[n])] + [STUDY]
     assert sorted(name for name, *_ in state["runs"]) == sorted(expected)
     assert state["aliases"] == sorted((name, "champion", 1) for name in EXPERIMENTS)
     metrics = json.loads((finished.root / "metrics" / "digits-deep.json").read_text())
@@ -119,7 +125,7 @@ def test_a_second_repro_runs_register_alone_and_writes_nothing(finished: Sandbox
     done = finished.run("dvc", "repro")
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
     assert ran == ["register"]
-    assert done.stdout.count("nothing new") == len(EXPERIMENTS)
+    assert done.stdout.count("nothing new") == len(EXPERIMENTS) + 1
     assert mlflow_state(finished.root) == before
     after = hashlib.sha256("".join(sqlite3.connect(finished.root / "mlflow.db").iterdump()).encode()).hexdigest()
     assert after == content
@@ -216,12 +222,13 @@ def test_encode_gives_the_codes_that_were_evaluated(finished: Sandbox, name: str
 
 
 def test_one_changed_setting_reruns_its_experiment_alone_and_challenges(finished: Sandbox) -> None:
-    params = copy.deepcopy(PARAMS)
+    params = copy.deepcopy(SETTINGS)
     params["experiments"]["digits-pca"]["model"]["size"] = 9
     finished.write_params(params)
     done = finished.run("dvc", "repro")
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
-    assert ran == ["sweep@digits-pca", "export@digits-pca", "evaluate@digits-pca", "compare", "register"]
+    assert set(ran[2:4]) == {"evaluate@digits-pca", "subspaces@itself"}
+    assert [*ran[:2], *ran[4:]] == ["sweep@digits-pca", "export@digits-pca", "compare", "register"]
     aliases = mlflow_state(finished.root)["aliases"]
     assert ("digits-pca", "champion", 1) in aliases
     assert ("digits-pca", "challenger", 2) in aliases
