@@ -14,7 +14,7 @@ from components.models import Model
 from pipelines.certificate import UNPROVEN, certify
 from pipelines.graphs import code_contract, export_decoder, export_encoder, item_contract
 from pipelines.project import Project, StageError, stage, written_whole
-from pipelines.record import RunRecord, digest_of, read_record, read_weights
+from pipelines.record import RunRecord, digest_of, read_model, read_record
 from serving.bundle import Bundle
 from serving.manifest import MANIFEST, Certificate, Manifest
 
@@ -24,18 +24,11 @@ def main(name: str) -> None:
     project = Project.here()
     record = read_record(project.run(name))
     dataset = open_dataset(project.data(record.dataset))
-    model = load_model(record, dataset, project.run(name))
+    model = read_model(project.run(name), record, dataset.schema.item)
     certificate = export(model, record, dataset, project.bundle(name))
     worst = max(max(c.encoder_difference, c.decoder_difference) for c in certificate.batches)
     different = sum(c.codes_different for c in certificate.batches)
     sys.stdout.write(f"{name}: certified; largest difference {worst:.1g}, codes that differ {different}\n")
-
-
-def load_model(record: RunRecord, dataset: PreparedDataset, folder: Path) -> Model:
-    """Return the best trial's model with its weights, ready to encode."""
-    model = record.model.build(dataset.schema.item)
-    model.load_state_dict(read_weights(folder))
-    return model.eval()
 
 
 def export(model: Model, record: RunRecord, dataset: PreparedDataset, folder: Path) -> Certificate:

@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from components.models import ModelSettings
+from components.items import ItemSpec
+from components.models import Model, ModelSettings
 from pipelines.project import StageError
 from pipelines.search import Parameters
 
@@ -136,6 +137,17 @@ def read_record(folder: Path) -> RunRecord:
     if found != record.weights_sha256:
         raise StageError(f"{folder / WEIGHTS}: sha256 is {found}, the record says {record.weights_sha256}")
     return record
+
+
+def read_model(folder: Path, record: RunRecord, item: ItemSpec) -> Model:
+    """Return the best trial's model of these items with its weights, ready to encode.
+
+    Raises:
+        StageError: the weights cannot be read.
+    """
+    model = record.model.build(item)
+    model.load_state_dict(read_weights(folder))
+    return model.eval()
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -28,10 +28,18 @@ class SubspacesSettings(StudySettings):
     linear: ExperimentName
 
 
+class BoundsSettings(StudySettings):
+    """Variational autoencoders: how many nats does an item take?"""
+
+    gaussian: ExperimentName
+    categorical: ExperimentName
+
+
 class StudiesSettings(Settings):
     """All studies, by kind and name; a kind without any is an empty mapping, for dvc.yaml goes through each."""
 
     subspaces: dict[str, SubspacesSettings] = Field(default_factory=dict)
+    bounds: dict[str, BoundsSettings] = Field(default_factory=dict)
 
     def all(self) -> dict[str, StudySettings]:
         """Return every study by its place, `kind.name`."""
