@@ -139,9 +139,7 @@ class VectorQuantizer(Bottleneck):
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return the entries (batch, positions, size) of indices (batch, positions)."""
-        # Not F.embedding: the exporter would name its result as the encoder's output is named, `embedding`, and clash.
-        chosen = self._entries().index_select(0, codes.long().flatten())
-        return chosen.reshape(-1, *self.embedding_shape)
+        return F.embedding(codes.long(), self._entries())
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
         """Return how much farther than the nearest the chosen entries lie, relative to the squared lengths."""
