@@ -87,6 +87,15 @@ def test_the_binary_items_and_the_samples_depend_on_the_seed_alone(digit: ItemSp
     assert not np.array_equal(first.negative_bound, other.negative_bound)
 
 
+def test_grey_items_are_drawn_black_or_white_with_their_value_as_chance(digit: ItemSpec, digits: np.ndarray) -> None:
+    model, seen = built(digit, TINY), list[Tensor]()
+    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    measure_bounds(model, torch.tensor(digits[:1]).repeat(4000, 1, 1, 1), samples=1, seed=0)
+    binary = torch.cat(seen)
+    assert set(binary.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(binary.mean(0), torch.tensor(digits[0] / 255.0).float(), atol=0.04, rtol=0)
+
+
 BOTTLENECKS: dict[str, tuple[Bottleneck, int]] = {
     "gaussian": (GaussianSettings(size=3).build(ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8"), 1), 6),
     "categorical": (
