@@ -128,14 +128,14 @@ def initialize(model: Model, items: Tensor) -> None:
 
 @torch.no_grad()
 def measure(model: Model, items: Tensor) -> dict[str, float]:
-    """Return the losses' means over raw items (n, *item.shape), and the codebook's use where the code is discrete."""
+    """Return the means of a model's losses and figures over raw items (n, *item.shape), and the use of a codebook."""
     model.eval()
     totals: dict[str, float] = {}
     counts = torch.zeros(model.code.levels, dtype=torch.long) if model.code.levels else None
     for batch in torch.split(items, MEASURE_BATCH):
         losses = model.losses(batch)
         losses["loss"] = torch.stack(list(losses.values())).sum()
-        for name, value in losses.items():
+        for name, value in (losses | model.figures(batch)).items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
         if counts is not None:
             counts += torch.bincount(model.encode(batch).flatten().long().cpu(), minlength=len(counts))

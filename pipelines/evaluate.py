@@ -79,12 +79,15 @@ def fidelity(item: ItemSpec, items: Array, rebuilt: Array | None) -> Figures:
 
 
 def usefulness(bundle: Bundle, dataset: PreparedDataset, features: Array) -> Figures:
-    """Measure what codes are good for: classes by nearest neighbours and by a linear probe; nothing without classes."""
+    """Measure what codes are good for: classes by nearest neighbours and by a linear probe.
+
+    Nothing without classes, and nothing where all that is learned from is of one: it would be told by chance alone.
+    """
     train_labels, test_labels = dataset.labels("train"), dataset.labels("test")
-    if train_labels is None or test_labels is None:
+    probed = slice(PROBED)
+    if train_labels is None or test_labels is None or len(np.unique(train_labels[probed])) < 2:
         return {}
     train = bundle.embed(np.asarray(dataset.array("train")))
-    probed = slice(PROBED)
     return {
         "knn_accuracy": metrics.knn_correct(train, train_labels, features, test_labels),
         "probe_accuracy": metrics.probe_correct(train[probed], train_labels[probed], features, test_labels),

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnxscript import ir
 from torch import Tensor, nn
 
 from components.models import Model
 from serving.manifest import CodeContract, Graph, ItemContract, TensorSpec, sha256_of
 
 OPSET = 20
+INNER = "inner/"  # before the names of values that are neither a graph's inputs nor its outputs
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -111,6 +113,7 @@ def _export(module: nn.Module, example: Tensor, name: str, outputs: list[str], p
             verbose=False,
         )
     assert program is not None, "the dynamo exporter returns a program"  # noqa: S101
+    _set_apart(program.model)
     model = program.model_proto
     _strip(model)
     onnx.checker.check_model(model)
@@ -118,6 +121,18 @@ def _export(module: nn.Module, example: Tensor, name: str, outputs: list[str], p
     results = results if isinstance(results, tuple) else (results,)
     specs = tuple(_spec(output, result) for output, result in zip(outputs, results, strict=True))
     return Graph(file=path.name, sha256=sha256_of(path), inputs=(_spec(name, example),), outputs=specs)
+
+
+def _set_apart(model: ir.Model) -> None:
+    """Rename the values inside a graph, so that none bears the name of an input or output.
+
+    The exporter calls them after the operators that made them: one `embedding` too many, and the graph would be wrong.
+    """
+    interface = {*model.graph.inputs, *model.graph.outputs}
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if value not in interface and value.name:
+                value.name = f"{INNER}{value.name}"
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -139,16 +139,20 @@ def read_record(folder: Path) -> RunRecord:
     return record
 
 
+def read_model(folder: Path, record: RunRecord, item: ItemSpec) -> Model:
+    """Return the best trial's model of these items with its weights, ready to encode.
+
+    Raises:
+        StageError: the weights cannot be read.
+    """
+    model = record.model.build(item)
+    model.load_state_dict(read_weights(folder))
+    return model.eval()
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Return the best trial's weights by name."""
     try:
         return load_file(folder / WEIGHTS)
     except SafetensorError as error:
         raise StageError(f"{folder / WEIGHTS}: {error}") from error
-
-
-def read_model(folder: Path, record: RunRecord, item: ItemSpec) -> Model:
-    """Return the best trial's model with its weights, ready to encode items of its dataset."""
-    model = record.model.build(item)
-    model.load_state_dict(read_weights(folder))
-    return model.eval()

@@ -9,13 +9,15 @@ Shapes: 256 bits take latents (batch, 256), the logits; the code is (batch, 256)
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.items import ItemSpec
@@ -76,3 +78,18 @@ class Binary(Bottleneck):
         logits = latents.float()
         scale = 1 + logits.abs().amax(1, keepdim=True)
         return torch.where(self.encode(logits) == codes, 0.0, logits.abs() / scale)
+
+    def posterior(self, latents: Tensor) -> Posterior | None:
+        """See :class:`Bottleneck`; the prior is a fair coin for each bit. None where bits are not drawn but taken."""
+        if not self.settings.noise:
+            return None
+        logits = latents.float()
+        shares = logits.sigmoid()
+        entropy = F.binary_cross_entropy_with_logits(logits, shares, reduction="none")
+
+        def draw() -> tuple[Tensor, Tensor]:
+            bits = shares.bernoulli()
+            surprise = F.binary_cross_entropy_with_logits(logits, bits, reduction="none")
+            return self.embed(bits), (math.log(2) - surprise).sum(1)
+
+        return Posterior(self.embed(shares), (math.log(2) - entropy).sum(1), draw)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed
 from components.bottlenecks.rates import refuse_dearer
 from components.items import ItemSpec
 from components.settings import Settings
@@ -101,6 +101,18 @@ class Categorical(Bottleneck):
         chosen = logits.gather(-1, codes.long()[..., None])[..., 0]
         scale = 1 + logits.abs().flatten(1).amax(1, keepdim=True)
         return (logits.amax(-1) - chosen) / scale
+
+    def posterior(self, latents: Tensor) -> Posterior:
+        """See :class:`Bottleneck`; the prior is uniform, and codes are one-hot as when served, not relaxed."""
+        log_shares = latents.float().log_softmax(-1)
+        shares = log_shares.exp()
+
+        def draw() -> tuple[Tensor, Tensor]:
+            classes = shares.flatten(0, 1).multinomial(1).reshape(shares.shape[:2])
+            chosen = log_shares.gather(-1, classes[..., None])[..., 0]
+            return self.embed(classes), (chosen + math.log(self.settings.classes)).sum(1)
+
+        return Posterior(shares, divergence(latents.float()), draw)
 
 
 def divergence(logits: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -42,6 +43,22 @@ class Squeezed:
     losses: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Posterior:
+    """The distribution q(code | item) of a variational bottleneck, as it is: no relaxation, no weight.
+
+    Attributes:
+        mean: of what the decoder takes, (batch, variables) or (batch, variables, classes).
+        divergence: KL(q || prior) in nats, (batch,).
+        draw: draws a code for each item; returns what the decoder takes of it, (batch, *embedding_shape), and
+            log q(code | item) - log prior(code), (batch,), whose expectation is the divergence.
+    """
+
+    mean: Tensor
+    divergence: Tensor
+    draw: Callable[[], tuple[Tensor, Tensor]]
+
+
 class Bottleneck(nn.Module, ABC):
     """The waist of the hourglass.
 
@@ -78,4 +95,8 @@ class Bottleneck(nn.Module, ABC):
 
         0 is the best choice or one that ties with it; relative to the size of what is compared.
         """
+        return None
+
+    def posterior(self, latents: Tensor) -> Posterior | None:
+        """Return the distribution of codes given latents (batch, *latent_shape); None where a code is one value."""
         return None

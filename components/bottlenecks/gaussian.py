@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed
 from components.bottlenecks.rates import refuse_wider
 from components.items import ItemSpec
 from components.settings import Settings
@@ -26,9 +26,10 @@ class GaussianSettings(Settings):
     """A code of `size` real numbers, the means.
 
     Attributes:
-        beta: weight of the divergence; 1 is the evidence lower bound of a decoder whose pixels have variance 1/2,
-            for which the squared error is the negative log-likelihood but for a constant. Directions of the data that
-            vary less than beta/2 are then not worth their bits, so items of small variance want a smaller beta.
+        beta: weight of the divergence; 1 makes the loss the evidence bound if the reconstruction is `bernoulli`. With
+            the squared error, 1 is that of a decoder whose pixels have variance 1/2, for which it is the negative
+            log-likelihood but for a constant. Directions of the data that vary less than beta/2 are then not worth
+            their bits, so items of small variance want a smaller beta.
     """
 
     kind: Literal["gaussian"] = "gaussian"
@@ -49,7 +50,7 @@ class Gaussian(Bottleneck):
     """A diagonal normal posterior, sampled while training by the reparametrization (equation 10).
 
     In evaluation mode the decoder gets the mean. So the loss measured then is no lower bound on the evidence, whose
-    expectation is over samples: its error is that of the mean, which is smaller.
+    expectation is over samples: its error is that of the mean, which is smaller. :mod:`components.bounds` measures one.
     """
 
     def __init__(self, settings: GaussianSettings) -> None:
@@ -61,7 +62,7 @@ class Gaussian(Bottleneck):
     def forward(self, latents: Tensor) -> Squeezed:
         """Return a sample in training mode, the mean else; the loss `kl` is beta times the divergence."""
         with torch.autocast(latents.device.type, enabled=False):
-            mean, log_variance = self.posterior(latents)
+            mean, log_variance = self.moments(latents)
             code = mean
             if self.training:
                 code = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
@@ -76,7 +77,18 @@ class Gaussian(Bottleneck):
         """See :class:`Bottleneck`."""
         return codes
 
-    def posterior(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, latents: Tensor) -> Posterior:
+        """See :class:`Bottleneck`; the prior is N(0, I)."""
+        mean, log_variance = self.moments(latents)
+
+        def draw() -> tuple[Tensor, Tensor]:
+            noise = torch.randn_like(mean)
+            code = mean + (0.5 * log_variance).exp() * noise
+            return code, 0.5 * (code.square() - noise.square() - log_variance).sum(1)
+
+        return Posterior(mean, divergence(mean, log_variance), draw)
+
+    def moments(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and log-variances, (batch, size) each, of latents (batch, 2 * size)."""
         mean, raw = latents.float().chunk(2, dim=1)
         return mean, soft_clamp(raw)

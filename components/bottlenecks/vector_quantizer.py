@@ -139,9 +139,7 @@ class VectorQuantizer(Bottleneck):
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return the entries (batch, positions, size) of indices (batch, positions)."""
-        # Not F.embedding: the exporter would name its result as the encoder's output is named, `embedding`, and clash.
-        chosen = self._entries().index_select(0, codes.long().flatten())
-        return chosen.reshape(-1, *self.embedding_shape)
+        return F.embedding(codes.long(), self._entries())
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
         """Return how much farther than the nearest the chosen entries lie, relative to the squared lengths."""
@@ -202,7 +200,9 @@ def k_means(vectors: Tensor, centres: int, iterations: int = 10) -> tuple[Tensor
     """Lloyd's algorithm from randomly drawn vectors.
 
     Args:
-        vectors: (n, dimensions); may be fewer than `centres`, which then start on repeated vectors.
+        vectors: (n, dimensions). Where they are fewer than `centres`, the centres that are left over start near vectors
+            but not on them, at a tenth of the vectors' deviation: no two are the same, and those that draw no vector
+            wait there for the encoder to move, or to be revived.
         centres: how many centres.
         iterations: Lloyd steps.
 
@@ -212,6 +212,9 @@ def k_means(vectors: Tensor, centres: int, iterations: int = 10) -> tuple[Tensor
     picks = torch.randperm(len(vectors), device=vectors.device)
     picks = picks.repeat(-(-centres // len(picks)))[:centres]
     means = vectors[picks].clone()
+    if centres > len(vectors):
+        deviation = vectors.std(0, correction=0).clamp(min=1e-3)
+        means[len(vectors) :] += 0.1 * deviation * torch.randn_like(means[len(vectors) :])
     drawn = torch.ones(centres, device=vectors.device)
     for _ in range(iterations):
         nearest = (means.square().sum(-1) - 2.0 * (vectors @ means.T)).argmin(-1)

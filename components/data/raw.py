@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -44,9 +45,11 @@ def split_sizes(name: str, count: int, validation: float, test: float) -> tuple[
     sizes = round(count * validation), round(count * test)
     for split, size in {"validation": sizes[0], "test": sizes[1], "train": count - sum(sizes)}.items():
         if size <= 0:
+            # More than half an item to round up for each of the two, and more than the one that rounding may take.
+            enough = math.floor(max(0.5 / validation, 0.5 / test, 1 / (1 - validation - test))) + 1
             raise DataError(
                 f"dataset {name}: {count} items are too few, split {split} would be empty "
-                f"(validation: {validation}, test: {test})"
+                f"(validation: {validation}, test: {test}); {enough} are enough"
             )
     return sizes
 

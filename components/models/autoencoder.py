@@ -6,28 +6,40 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from components.bottlenecks import Bottleneck, BottleneckSettings
 from components.corruptions import Corruption, CorruptionSettings, NoCorruption
 from components.items import ItemSpec
-from components.models.contract import Epoch, Model, Scaling, TrainingRun, squared_error
+from components.models.contract import Epoch, Model, Scaling, TrainingRun, cross_entropies, squared_error
 from components.networks import NetworkSettings
 from components.penalties import Activity, Penalty, PenaltySettings
 from components.settings import SettingError, Settings
 from components.state import State
 from components.training import TrainingSettings, descend
 
+Reconstruction = Literal["squared_error", "bernoulli"]
+
 
 class AutoencoderSettings(Settings):
-    """A point in the product space of corruptions, networks, bottlenecks and penalties, and how it is trained."""
+    """A point in the product space of corruptions, networks, bottlenecks and penalties, and how it is trained.
+
+    Attributes:
+        reconstruction: what is made small. `squared_error`; or `bernoulli`, for bytes: the decoder gives logits, and
+            the loss is the cross-entropy in nats (Kingma, Welling, arXiv 1312.6114, appendix C.1).
+        binarize: draw each value as 0 or 1, with its scaled value as chance, anew at each step of training (dynamic
+            binarization: Burda et al., arXiv 1509.00519, section 5). For `bernoulli` only, which is then a
+            log-likelihood; of grey values it is not.
+    """
 
     kind: Literal["autoencoder"] = "autoencoder"
     network: NetworkSettings
     bottleneck: BottleneckSettings
     corruption: CorruptionSettings = NoCorruption()
     penalties: tuple[PenaltySettings, ...] = ()
+    reconstruction: Reconstruction = "squared_error"
+    binarize: bool = False
     training: TrainingSettings = Field(default_factory=TrainingSettings)
 
     @field_validator("penalties")
@@ -38,12 +50,22 @@ class AutoencoderSettings(Settings):
             raise ValueError("must hold each kind once: a penalty's kind is the name of its figure")
         return penalties
 
+    @field_validator("binarize")
+    @classmethod
+    def _has_a_likelihood(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("reconstruction") == "squared_error":
+            raise ValueError("must be false where reconstruction is squared_error: it is for bernoulli")
+        return value
+
     def build(self, item: ItemSpec, seed: int = 0) -> Autoencoder:
         """Build the model with weights drawn from `seed`.
 
         Raises:
             SettingError: a part cannot take these items; the key is the path below these settings.
         """
+        if self.reconstruction == "bernoulli" and item.dtype != "uint8":
+            allowed = f"must be squared_error: items are {item.dtype}, and only bytes are sure to scale to 0-1"
+            raise SettingError("reconstruction", "bernoulli", allowed)
         try:
             positions = self.network.positions(item)
         except SettingError as error:
@@ -55,14 +77,17 @@ class AutoencoderSettings(Settings):
             except SettingError as error:
                 raise error.under("bottleneck") from None
             encoder, decoder = self.network.build(item, bottleneck.latent_shape, bottleneck.embedding_shape)
-        return Autoencoder(item, encoder, bottleneck, decoder, self.training, self.corruption, self.penalties)
+        parts = (item, encoder, bottleneck, decoder, self.training, self.corruption, self.penalties)
+        return Autoencoder(*parts, self.reconstruction, self.binarize)
 
 
 class Autoencoder(Model):
-    """Raw items → scaling → corruption → encoder → bottleneck → decoder.
+    """Raw items → scaling → binarization → corruption → encoder → bottleneck → decoder.
 
-    Trained on the squared error between the clean item and the rebuilt one, the bottleneck's terms and the penalties.
-    Items are corrupted in training mode only, and only on the way to the loss: codes are always those of clean items.
+    Trained on the error between the clean item and the rebuilt one, the bottleneck's terms and the penalties. Items are
+    binarized and corrupted in training mode only, and only on the way to the loss: codes are always those of clean grey
+    items. Measured so, `bernoulli` loses nothing: the cross-entropy is linear in the item, so that of the grey item is
+    what its binarizations have on average, for the same code.
     """
 
     def __init__(
@@ -74,12 +99,15 @@ class Autoencoder(Model):
         training: TrainingSettings,
         corruption: Corruption | None = None,
         penalties: tuple[Penalty, ...] = (),
+        reconstruction: Reconstruction = "squared_error",
+        binarize: bool = False,
     ) -> None:
         super().__init__()
         self.item, self.code, self.settings = item, bottleneck.code, training
         self.scaling = Scaling(item)
         self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder
         self.corruption, self.penalties = corruption or NoCorruption(), penalties
+        self.reconstruction, self.binarize = reconstruction, binarize
 
     def fit(self, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
         """See :class:`Model`."""
@@ -101,13 +129,21 @@ class Autoencoder(Model):
     def losses(self, items: Tensor) -> dict[str, Tensor]:
         """See :class:`Model`."""
         scaled = self.scaling(items)
+        if self.binarize and self.training:
+            scaled = scaled.bernoulli()
         squeezed = self.bottleneck(self.encoder(self.corruption(scaled) if self.training else scaled))
         activity = Activity(scaled, squeezed.code, self.encoder, self.training)
         return {
-            "squared_error": squared_error(scaled, self.decoder(squeezed.code)),
+            **self._error(scaled, self.decoder(squeezed.code)),
             **squeezed.losses,
             **{penalty.kind: penalty(activity) for penalty in self.penalties},
         }
+
+    def figures(self, items: Tensor) -> dict[str, Tensor]:
+        """Return the squared error where the loss has none, so that models of either reconstruction can be compared."""
+        if self.reconstruction == "squared_error":
+            return {}
+        return {"squared_error": squared_error(self.scaling(items), self.decode(self.encode(items)))}
 
     def encode(self, items: Tensor) -> Tensor:
         """See :class:`Model`."""
@@ -119,9 +155,15 @@ class Autoencoder(Model):
 
     def decode(self, codes: Tensor) -> Tensor:
         """See :class:`Model`."""
-        rebuilt: Tensor = self.decoder(self.bottleneck.embed(codes))
-        return rebuilt
+        output: Tensor = self.decoder(self.bottleneck.embed(codes))
+        return output.sigmoid() if self.reconstruction == "bernoulli" else output
 
     def regrets(self, items: Tensor, codes: Tensor) -> Tensor | None:
         """See :class:`Model`."""
         return self.bottleneck.regrets(self.latents(items), codes)
+
+    def _error(self, items: Tensor, output: Tensor) -> dict[str, Tensor]:
+        """Return the loss's first term, of scaled items and what the decoder gave, both (batch, *item.shape)."""
+        if self.reconstruction == "bernoulli":
+            return {"cross_entropy": cross_entropies(items, output).mean()}
+        return {"squared_error": squared_error(items, output)}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.bottlenecks.contract import CodeSpec
@@ -71,6 +72,10 @@ class Model(nn.Module, ABC):
     def losses(self, items: Tensor) -> dict[str, Tensor]:
         """Return the loss's terms for raw items (batch, *item.shape): means over items of sums over dimensions."""
 
+    def figures(self, items: Tensor) -> dict[str, Tensor]:
+        """Return what is measured beside the loss and no part of it, as means over raw items; most models need none."""
+        return {}
+
     @abstractmethod
     def encode(self, items: Tensor) -> Tensor:
         """Return the codes (batch, *code.shape) of raw items; integers where the code is discrete."""
@@ -103,3 +108,12 @@ class Scaling(nn.Module):
 def squared_error(items: Tensor, rebuilt: Tensor) -> Tensor:
     """Return the squared error, summed over an item's values and averaged over items (batch, ...)."""
     return (items - rebuilt).square().flatten(1).sum(1).mean()
+
+
+def cross_entropies(items: Tensor, logits: Tensor) -> Tensor:
+    """Return the cross-entropy between values in 0-1 and Bernoulli variables of these logits, both (batch, ...).
+
+    In nats, summed over an item's values, (batch,). Where the values are 0 and 1 it is the negative log-likelihood.
+    """
+    each = F.binary_cross_entropy_with_logits(logits.float(), items.float(), reduction="none")
+    return each.flatten(1).sum(1)

@@ -158,6 +158,13 @@ class PretrainingSettings(StudySettings, StackSettings):
     paper: PretrainingBudget
 
 
+class BoundsSettings(StudySettings):
+    """Variational autoencoders: how many nats does an item take?"""
+
+    gaussian: ExperimentName
+    categorical: ExperimentName
+
+
 class StudiesSettings(Settings):
     """All studies, by kind and name; a kind without any is an empty mapping, for dvc.yaml goes through each."""
 
@@ -168,6 +175,7 @@ class StudiesSettings(Settings):
     sparse_table: dict[str, SparseTableSettings] = Field(default_factory=dict)
     retrieval: dict[str, RetrievalSettings] = Field(default_factory=dict)
     pretraining: dict[str, PretrainingSettings] = Field(default_factory=dict)
+    bounds: dict[str, BoundsSettings] = Field(default_factory=dict)
 
     def all(self) -> dict[str, StudySettings]:
         """Return every study by its place, `kind.name`."""

@@ -4,21 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
+from drafts import DIGITS, ITEM, bundled
 from onnx import helper, numpy_helper
-from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from components.items import ItemSpec
+from components.bottlenecks.contract import CodeSpec
 from components.models import AutoencoderSettings, Model, PCASettings, TrainingRun
-from pipelines.certificate import BATCHES, UNPROVEN, certify
+from pipelines.certificate import BATCHES, certify
 from pipelines.export import write_manifest
-from pipelines.graphs import code_contract, export_decoder, export_encoder, item_contract, random_operators
+from pipelines.graphs import INNER, export_encoder, random_operators
 from serving.bundle import Bundle
-from serving.manifest import Graph, Manifest, read_manifest, sha256_of
-
-ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
-DIGITS = (load_digits().images * (255 / 16)).round().astype(np.uint8)[..., None]
+from serving.manifest import Graph, read_manifest, sha256_of
 
 
 def trained(kind: str) -> Model:
@@ -32,24 +32,6 @@ def trained(kind: str) -> Model:
     for _ in model.fit(TrainingRun(DIGITS[:1000], DIGITS[1000:1200], epochs=1, seed=0)):
         pass
     return model.eval()
-
-
-def bundled(model: Model, folder: Path) -> Bundle:
-    folder.mkdir()
-    draft = Manifest(
-        name="test",
-        item=item_contract(model),
-        code=code_contract(model),
-        encoder=export_encoder(model, folder),
-        decoder=export_decoder(model, folder),
-        certificate=UNPROVEN,
-        versions={},
-        data_digest="",
-        settings_digest="",
-        weights_digest="",
-        digest="",
-    )
-    return Bundle(folder, draft, threads=1)
 
 
 def broken(bundle: Bundle, change: str) -> Bundle:
@@ -133,6 +115,34 @@ def test_the_same_model_gives_the_same_bytes_and_no_path_of_this_machine(tmp_pat
     assert first.manifest.encoder == second.manifest.encoder
     assert first.manifest.decoder == second.manifest.decoder
     assert b".py" not in (first.folder / "encoder.onnx").read_bytes()
+
+
+class TwiceEmbedded(nn.Module):
+    """What `export_encoder` asks of a model, with the operator `embedding` in it twice."""
+
+    item, code = ITEM, CodeSpec(shape=(64,), levels=256)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList(torch.randn(256, 2) for _ in range(2))
+
+    def encode(self, items: Tensor) -> Tensor:
+        return items.flatten(1).long()
+
+    def embed(self, codes: Tensor) -> Tensor:
+        return F.embedding(codes, self.tables[0]) + F.embedding(codes, self.tables[1]).relu()
+
+
+def test_an_operator_named_as_an_output_is_does_not_clash_with_it(tmp_path: Path) -> None:
+    model = TwiceEmbedded()
+    export_encoder(model, tmp_path)  # type: ignore[arg-type]
+    graph = onnx.load(tmp_path / "encoder.onnx").graph
+    made = [name for node in graph.node for name in node.output]
+    assert len(made) == len(set(made))
+    assert {name for name in made if not name.startswith(INNER)} == {"codes", "embedding"}
+    codes, embedding = onnxruntime.InferenceSession(tmp_path / "encoder.onnx").run(None, {"items": DIGITS[:9]})
+    np.testing.assert_array_equal(codes, DIGITS[:9].reshape(9, 64))
+    np.testing.assert_allclose(embedding, model.embed(torch.from_numpy(codes).long()).detach(), atol=1e-6)
 
 
 def test_random_operators_are_found_in_subgraphs(tmp_path: Path) -> None:

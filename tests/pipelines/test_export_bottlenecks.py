@@ -8,18 +8,12 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from drafts import DIGITS, ITEM, bundled
 
 from components.bottlenecks import BottleneckSettings
-from components.items import ItemSpec
 from components.models import AutoencoderSettings, TrainingRun
-from pipelines.certificate import UNPROVEN, certify
-from pipelines.graphs import code_contract, export_decoder, export_encoder, item_contract
-from serving.bundle import Bundle
-from serving.manifest import Manifest
+from pipelines.certificate import certify
 
-ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
-DIGITS = (load_digits().images * (255 / 16)).round().astype(np.uint8)[..., None]
 QUANTIZER = {"kind": "vector_quantizer", "entries": 32, "size": 4}
 
 BOTTLENECKS: dict[str, dict[str, Any]] = {
@@ -34,6 +28,7 @@ BOTTLENECKS: dict[str, dict[str, Any]] = {
     "vector_quantizer-gradient": QUANTIZER | {"codebook": "gradient", "rotation": True},
     "vector_quantizer-cosine": QUANTIZER | {"cosine": True},
 }
+BY_LIKELIHOOD = ("gaussian", "categorical", "vector_quantizer-gradient")
 
 
 def test_no_kind_is_forgotten() -> None:
@@ -41,28 +36,19 @@ def test_no_kind_is_forgotten() -> None:
     assert {settings["kind"] for settings in BOTTLENECKS.values()} == kinds
 
 
-@pytest.mark.parametrize("name", BOTTLENECKS)
-def test_every_bottleneck_earns_its_certificate(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "reconstruction"),
+    [*((name, "squared_error") for name in BOTTLENECKS), *((name, "bernoulli") for name in BY_LIKELIHOOD)],
+)
+def test_every_bottleneck_earns_its_certificate(name: str, reconstruction: str, tmp_path: Path) -> None:
     grid = BOTTLENECKS[name]["kind"] in ("vector_quantizer", "finite_scalar", "residual_quantizer")
     network = {"kind": "conv", "downsample": 2, "channels": 8} if grid else {"kind": "mlp", "hidden": [16]}
-    model = AutoencoderSettings.model_validate({"network": network, "bottleneck": BOTTLENECKS[name]}).build(ITEM)
+    settings = {"network": network, "bottleneck": BOTTLENECKS[name], "reconstruction": reconstruction}
+    model = AutoencoderSettings.model_validate(settings).build(ITEM)
     for _ in model.fit(TrainingRun(DIGITS[:1000], DIGITS[1000:1200], epochs=1, seed=0)):
         pass
     model.eval()
-    draft = Manifest(
-        name="test",
-        item=item_contract(model),
-        code=code_contract(model),
-        encoder=export_encoder(model, tmp_path),
-        decoder=export_decoder(model, tmp_path),
-        certificate=UNPROVEN,
-        versions={},
-        data_digest="",
-        settings_digest="",
-        weights_digest="",
-        digest="",
-    )
-    bundle = Bundle(tmp_path, draft, threads=1)
+    bundle = bundled(model, tmp_path / "bundle")
     certificate = certify(model, bundle, DIGITS)
     assert certificate.failures == ()
     assert certificate.passed
@@ -78,3 +64,6 @@ def test_every_bottleneck_earns_its_certificate(name: str, tmp_path: Path) -> No
     if model.code.levels == 2:  # bits are stored and searched eight a byte
         assert codes.dtype == np.uint8
         np.testing.assert_array_equal(np.unpackbits(np.packbits(codes, axis=1), axis=1), codes)
+    rebuilt = bundle.decode(codes)
+    if reconstruction == "bernoulli":
+        assert 0 <= rebuilt.min() <= rebuilt.max() <= 1

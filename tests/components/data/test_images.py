@@ -286,7 +286,12 @@ def test_all_broken_is_an_error_with_skip_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("count", "message"),
-    [(0, "holds no image .* among 1 files"), (1, "holds one image"), (2, "2 images"), (4, "split validation would be")],
+    [
+        (0, "holds no image .* among 1 files"),
+        (1, "holds one image"),
+        (2, "2 images"),
+        (4, "split validation would be empty .* 6 are enough"),
+    ],
 )
 def test_too_few_images_are_an_error(tmp_path: Path, count: int, message: str) -> None:
     (tmp_path / "pictures").mkdir()
