@@ -82,9 +82,12 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_the_projects_own_settings_are_valid_and_swept() -> None:
     params = load_params(Project(REPOSITORY, REPOSITORY))
-    for name, experiment in params.experiments.items():
-        assert experiment.space or name == "mnist-pca"
-        assert params.budget_of(experiment).trials >= (3 if experiment.space else 1)
+    assert len(params.experiments) >= 12
+    assert sum(bool(experiment.space) for experiment in params.experiments.values()) >= 2
+    for experiment in params.experiments.values():
+        assert params.budget_of(experiment).trials >= (2 if experiment.space else 1)
+    kinds = {place.partition(".")[0] for place in params.studies.all()}
+    assert kinds == set(type(params.studies).model_fields), "a kind of study that nobody sees run"
 
 
 def test_a_code_larger_than_the_input_is_named_before_the_sweep() -> None:
