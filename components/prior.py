@@ -148,7 +148,7 @@ class PixelCNN(Trainable):
         return codes.cpu()
 
     def guess(self, codes: Tensor, position: int) -> Tensor:
-        """Return a position's logits (batch, levels), from no more rows of codes (batch, positions) than it depends on."""
+        """Return a position's logits (batch, levels) of codes (batch, positions), from the rows that it depends on."""
         columns = self.grid[1]
         row, column = divmod(position, columns)
         top = max(0, row - self.settings.kernel // 2 - self.settings.blocks)

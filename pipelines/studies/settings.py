@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from components.prior import PriorSettings
 from components.settings import Settings
 
 EXPERIMENT = "the name of an experiment"
@@ -28,10 +29,39 @@ class SubspacesSettings(StudySettings):
     linear: ExperimentName
 
 
+class Passes(Settings):
+    """Passes over the training codes, for each budget."""
+
+    quick: int = Field(default=1, ge=1)
+    paper: int = Field(default=40, ge=1)
+
+
+class GenerationSettings(StudySettings):
+    """Can a decoder alone create something? Codes from a grid, from a known distribution, from a learned prior.
+
+    Attributes:
+        plane: an autoencoder with a code of two real numbers.
+        vae_plane: a variational one (bottleneck gaussian) with a code of two.
+        vae: a variational one of any size.
+        quantizer: one with discrete codes of any kind, for which a prior is trained.
+        prior, prior_epochs: that prior and how long it is trained.
+        samples: how many items are made each way.
+    """
+
+    plane: ExperimentName
+    vae_plane: ExperimentName
+    vae: ExperimentName
+    quantizer: ExperimentName
+    prior: PriorSettings = PriorSettings()
+    prior_epochs: Passes = Passes()
+    samples: int = Field(default=2000, ge=20)
+
+
 class StudiesSettings(Settings):
     """All studies, by kind and name; a kind without any is an empty mapping, for dvc.yaml goes through each."""
 
     subspaces: dict[str, SubspacesSettings] = Field(default_factory=dict)
+    generation: dict[str, GenerationSettings] = Field(default_factory=dict)
 
     def all(self) -> dict[str, StudySettings]:
         """Return every study by its place, `kind.name`."""

@@ -15,9 +15,7 @@ from components.prior import PixelCNN, PositionFrequencies, PriorSettings, near_
 from components.settings import SettingError
 from components.training import TrainingSettings
 
-SMALL = PriorSettings(
-    embedding=4, channels=16, kernel=3, training=TrainingSettings(batch_size=64, learning_rate=1e-2)
-)
+SMALL = PriorSettings(embedding=4, channels=16, kernel=3, training=TrainingSettings(batch_size=64, learning_rate=1e-2))
 
 
 def copied(count: int, seed: int) -> np.ndarray:
