@@ -54,11 +54,12 @@ def inside(points: Floats, reference: Floats, k: int = 3) -> Booleans:
 
     Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", arXiv 1904.06991,
     equation 1. The share of samples inside of real items is their precision; that of real items inside of samples is
-    their recall. Both depend on how many there are of each.
+    their recall. Both depend on how many there are of each. Compared by their own values, blurred items have a high
+    precision, for they lie between real ones, and a low recall, for they lie close together.
 
     Args:
-        points: features (n, dimensions).
-        reference: features (m, dimensions) of what takes up the region.
+        points: (n, dimensions).
+        reference: (m, dimensions), what takes up the region.
         k: which neighbour a ball reaches to.
     """
     radii = spacing(reference, k)
@@ -71,25 +72,27 @@ def inside(points: Floats, reference: Floats, k: int = 3) -> Booleans:
     return found
 
 
-class PixelFeatures:
-    """Leading principal components of items' own values: a feature space that no pretrained network is needed for."""
+class Detail:
+    """How much of an item its leading principal components cannot show: blurred items have little, noise has much."""
 
     def __init__(self, items: Floats, size: int = 32, seed: int = 0) -> None:
-        """Fit on up to FITTED of items (n, values)."""
+        """Fit `size` components on up to FITTED of items (n, values)."""
         chosen = np.random.default_rng(seed).permutation(len(items))[:FITTED]
         size = min(size, len(chosen), items.shape[1])
         self._pca = PCA(size, svd_solver="randomized", random_state=seed).fit(items[np.sort(chosen)])
 
     def __call__(self, items: Floats) -> Floats:
-        """Return features (n, size) of items (n, values)."""
-        features: Floats = self._pca.transform(items)
-        return features
-
-    def detail(self, items: Floats) -> Floats:
-        """Return each item's squared distance (n,) from what its features can show: blurred items have little."""
-        left = items - self._pca.inverse_transform(self(items))
+        """Return each item's squared distance (n,) from what the components show."""
+        left = items - self._pca.inverse_transform(self._pca.transform(items))
         detail: Floats = np.einsum("nv,nv->n", left, left, dtype=np.float64)
         return detail
+
+
+def crowding(codes: Floats, grid: Floats) -> float:
+    """Return how small a share of grid points (m, dimensions) has half of the codes (n, dimensions) nearest to it."""
+    _, owners = nearest(codes, grid)
+    counts = np.sort(np.bincount(owners, minlength=len(grid)))[::-1]
+    return float(np.searchsorted(counts.cumsum(), len(codes) / 2) + 1) / len(grid)
 
 
 def divergence_from_standard(codes: Floats) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from components.data import open_dataset
 from components.metrics import bootstrap_interval
 from components.samples import ratio_of_medians
 from pipelines.project import Project, StageError, stage
@@ -44,7 +45,7 @@ def main(name: str) -> None:
     project = Project.here()
     params = load_params(project)
     settings = params.study(GenerationSettings, f"generation.{name}")
-    check(params, settings, name)
+    check(project, params, settings, name)
     bundles = {key: opened(project, experiment)[0] for key, experiment in settings.experiments().items()}
     data = opened(project, settings.quantizer)[1]
     judge = Judge(data, settings.samples)
@@ -69,7 +70,7 @@ def main(name: str) -> None:
     publish(project, study, drawn)
 
 
-def check(params: Params, settings: GenerationSettings, name: str) -> None:
+def check(project: Project, params: Params, settings: GenerationSettings, name: str) -> None:
     """Check what bundles do not tell.
 
     Raises:
@@ -80,6 +81,9 @@ def check(params: Params, settings: GenerationSettings, name: str) -> None:
         kind = params.experiment(experiment).model.get("bottleneck", {}).get("kind", "none")
         if kind != "gaussian":
             raise StageError(f"studies.generation.{name}.{key}: {experiment} has the bottleneck {kind}, needs gaussian")
+    item = open_dataset(project.data(params.experiment(settings.quantizer).dataset)).schema.item
+    if item.kind != "image":
+        raise StageError(f"studies.generation.{name}: the items are of kind {item.kind}, and only images can be drawn")
 
 
 def describe(
@@ -99,10 +103,11 @@ def describe(
         dataset=dataset,
         title="Can the decoder alone create something?",
         question="A decoder is given codes that no encoder made: a grid of codes of two numbers, codes drawn from a "
-        "known distribution, codes drawn from a model that was trained on codes. Samples are held against real items "
-        "in the space of the leading principal components: precision is the share of samples that lie as close to a "
-        "test item as its third neighbour, recall the share of test items that lie so close to a sample. The nearest "
-        "training item tells a copy from something new. One training run each.",
+        "known distribution, codes drawn from a model that was trained on codes. Samples are held against test items, "
+        "pixel by pixel: precision is the share of samples that lie as close to a test item as its third neighbour, "
+        "recall the share of test items that lie so close to a sample. Blurred samples lie between real items, so "
+        "their precision is high and only recall and their lack of detail give them away. The nearest training item "
+        "tells a copy from something new. One training run each.",
         findings=tuple(findings(planes, posterior, priced, judged, unseen)),
         tables=(price_table(priced), sample_table(judged, unseen), code_table(planes, posterior)),
         pictures=(
@@ -138,23 +143,29 @@ def findings(
     return [
         f"An autoencoder’s decoder is asked where it was never trained: {plane.holes.mean():.0%} of an even grid over "
         f"the codes of {plane.bundle.name} lie in holes, farther from every training code than 99 % of those lie from "
-        f"another; {vae_plane.holes.mean():.0%} of the grid of {vae_plane.bundle.name}. Drawn at random, "
-        f"{share(judged['vae_plane'].real)} of the latter’s items look real, {share(judged['plane'].real)} of the "
-        f"former’s: {verdict(judged['vae_plane'].real, judged['plane'].real)}.",
-        f"The codes of {posterior.bundle.name} are not spread as N(0, I), from which it is sampled: their standard "
-        f"deviations are {deviations.min():.2f} to {deviations.max():.2f}, and a Gaussian fitted to them is "
-        f"{posterior.divergence:.2f} nats away. Of its items from N(0, I), {share(judged['vae'].real)} look real, from "
-        f"the fitted Gaussian {share(judged['vae_fitted'].real)}: "
-        f"{verdict(judged['vae_fitted'].real, judged['vae'].real)}. They hold {judged['vae'].detail:.0%} of real "
+        f"another, and half of all training codes lie around {plane.crowding:.0%} of its points. Of the grid of "
+        f"{vae_plane.bundle.name}, through N(0, I), {vae_plane.holes.mean():.0%} lie in holes, and half of the codes "
+        f"around {vae_plane.crowding:.0%}.",
+        f"Drawn at random, items of {plane.bundle.name} cover {share(judged['plane'].found)} of real ones, items of "
+        f"{vae_plane.bundle.name} {share(judged['vae_plane'].found)}: "
+        f"{verdict(judged['vae_plane'].found, judged['plane'].found)}. They hold {judged['plane'].detail:.0%} and "
+        f"{judged['vae_plane'].detail:.0%} of real items’ fine detail: two numbers are few, whichever way they are "
+        "spread.",
+        f"The codes of {posterior.bundle.name} are not spread quite as N(0, I), from which it is sampled: their "
+        f"standard deviations are {deviations.min():.2f} to {deviations.max():.2f}, and a Gaussian fitted to them is "
+        f"{posterior.divergence:.2f} nats away. Its items from N(0, I) cover {share(judged['vae'].found)} of real "
+        f"ones, from the fitted Gaussian {share(judged['vae_fitted'].found)}: "
+        f"{verdict(judged['vae_fitted'].found, judged['vae'].found)}. They hold {judged['vae'].detail:.0%} of real "
         "items’ fine detail.",
         f"A code of {priced.bundle.name} costs {priced.flat:.0f} bits as it is, {independent:.1f} when each position "
         f"is coded by its own frequencies, and {prior:.1f} ({low:.1f}–{high:.1f}) under the prior: an entropy coder "
         f"with it would {'save' if prior < priced.flat else 'add'} {abs(1 - prior / priced.flat):.0%}.",
-        f"Codes drawn evenly make {share(judged['uniform'].real)} real-looking items with {priced.bundle.name}’s "
-        f"decoder, codes drawn position by position {share(judged['independent'].real)}, codes from the prior "
-        f"{share(near.real)}, which cover {share(near.found)} of real items; its rebuilt items, the most that a prior "
-        f"can reach, {share(judged['rebuilt'].real)}. The prior’s over position by position: "
-        f"{verdict(near.real, judged['independent'].real)}.",
+        f"Items from codes of {priced.bundle.name} drawn evenly cover {share(judged['uniform'].found)} of real ones, "
+        f"drawn position by position {share(judged['independent'].found)}, drawn from the prior {share(near.found)}; "
+        f"rebuilt ones, the most that a prior can hope for, {share(judged['rebuilt'].found)}. The prior’s over "
+        f"position by position: {verdict(near.found, judged['independent'].found)}; over {posterior.bundle.name}’s "
+        f"from N(0, I): {verdict(near.found, judged['vae'].found)}. They hold {near.detail:.0%} of real items’ fine "
+        "detail.",
         "The prior’s items lie {:.2f} ({:.2f}–{:.2f}) times as far from their nearest training item as test items do "
         "(medians); ".format(*nearness)
         + f"{share(near.near)} are nearer than 99 % of those, which blur brings about "
@@ -197,8 +208,8 @@ def sample_table(judged: dict[str, Judged], unseen: Array) -> Table:
     """What samples are worth."""
     return Table(
         caption="Samples against real items. Distance: to the nearest training item, as a multiple of test items’ "
-        "(medians); below 1 is blurred or copied. Detail: what leading principal components cannot show, as a share of "
-        "real items’; little of it is blur, too much of it noise",
+        "(medians); below 1 is blurred or copied. Detail: what 32 principal components cannot show, as a share of real "
+        "items’; little of it is blur, too much of it noise",
         columns=("Decoder", "Codes", "Precision", "Recall", "Distance", "Detail"),
         rows=tuple(
             (
@@ -217,14 +228,14 @@ def sample_table(judged: dict[str, Judged], unseen: Array) -> Table:
 def code_table(planes: tuple[Plane, Plane], posterior: Posterior) -> Table:
     """How codes of real numbers are distributed."""
     deviations = {plane.bundle.name: plane.codes.std(0) for plane in planes}
-    holes = {plane.bundle.name: f"{plane.holes.mean():.0%} of {SIDE} × {SIDE}" for plane in planes}
+    places = {plane.bundle.name: (f"{plane.holes.mean():.0%}", f"{plane.crowding:.0%}") for plane in planes}
     deviations[posterior.bundle.name] = posterior.deviations
     return Table(
-        caption="Where codes lie. A variational autoencoder’s codes are its posteriors’ means; the posteriors’ own "
-        "spread comes on top where it is trained",
-        columns=("Decoder", "Grid points in holes", "Standard deviations of its codes"),
+        caption=f"Where codes lie; grids of {SIDE} × {SIDE}. A variational autoencoder’s codes are its "
+        "posteriors’ means; the posteriors’ own spread comes on top where it is trained",
+        columns=("Decoder", "Grid points in holes", "Around which half of the codes lie", "Standard deviations"),
         rows=tuple(
-            (name, holes.get(name, ""), f"{values.min():.2f} to {values.max():.2f}")
+            (name, *places.get(name, ("", "")), f"{values.min():.2f} to {values.max():.2f}")
             for name, values in deviations.items()
         ),
     )
@@ -237,6 +248,8 @@ def figures(
     named = {
         "plane_holes": float(planes[0].holes.mean()),
         "vae_plane_holes": float(planes[1].holes.mean()),
+        "plane_crowding": planes[0].crowding,
+        "vae_plane_crowding": planes[1].crowding,
         "vae_divergence_nats": posterior.divergence,
         "vae_smallest_deviation": float(posterior.deviations.min()),
         "vae_largest_deviation": float(posterior.deviations.max()),

@@ -48,7 +48,8 @@ def draw_planes(planes: Sequence[Plane]) -> Figure:
         axes.set(xlabel="first number of the code", ylabel="second number of the code")
         axes.set_title(plane.bundle.name, color=INK, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, markerscale=2, loc="upper center", bbox_to_anchor=(-0.1, -0.14), ncols=3, fontsize=8)
+    entries = axes.get_legend_handles_labels()
+    figure.legend(*entries, frameon=False, markerscale=2, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 

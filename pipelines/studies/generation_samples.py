@@ -14,7 +14,7 @@ from scipy import stats
 from components.data import PreparedDataset
 from components.models import TrainingRun
 from components.prior import PixelCNN, PositionFrequencies, PriorSettings
-from components.samples import PixelFeatures, divergence_from_standard, in_holes, inside, nearest
+from components.samples import Detail, crowding, divergence_from_standard, in_holes, inside, nearest
 from pipelines.project import StageError
 from serving.bundle import Bundle
 
@@ -46,7 +46,13 @@ class Plane:
     @property
     def covered(self) -> Array:
         """Lowest and highest value (2, 2) of each coordinate but for the outermost codes."""
-        return np.quantile(self.codes, COVERED, axis=0)
+        covered: Array = np.quantile(self.codes, COVERED, axis=0)
+        return covered
+
+    @property
+    def crowding(self) -> float:
+        """The share of grid points that half of the training codes are nearest to."""
+        return crowding(self.codes, self.grid)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Judged:
 
     Attributes:
         made: the items.
-        real: which look real, (n,): precision is their share.
+        real: which lie among real items, (n,): precision is their share.
         found: which real items they cover, (n,): recall is their share.
         distances: of the first NEIGHBOURED to the nearest training item.
         neighbours: which those are.
@@ -115,7 +121,8 @@ def plane_of(bundle: Bundle, train: Array, key: str, standard: bool) -> Plane:
     if standard:  # figure 4 of arXiv 1312.6114
         first = second = stats.norm.ppf((np.arange(SIDE) + 0.5) / SIDE)
     else:
-        first, second = np.linspace(*np.quantile(codes, COVERED, axis=0), SIDE).T
+        low, high = np.quantile(codes, COVERED, axis=0)
+        first, second = np.linspace(low, high, SIDE).T
     across, down = np.meshgrid(first, second[::-1])
     grid = np.stack([across.ravel(), down.ravel()], 1)
     return Plane(bundle, codes, grid, decoded(bundle, grid), in_holes(grid, codes))
@@ -167,7 +174,8 @@ class Posterior:
     @property
     def deviations(self) -> Array:
         """Standard deviations (size,) of the codes."""
-        return np.sqrt(np.diag(self.covariance))
+        deviations: Array = np.sqrt(np.diag(self.covariance))
+        return deviations
 
 
 def posterior_of(bundle: Bundle, train: Array) -> Posterior:
@@ -209,7 +217,8 @@ class Judge:
     Attributes:
         count: how many samples are judged each way, as many as there are real ones to judge by.
         items: the training items (n, *item.shape), raw.
-        distances: of test items to their nearest training item.
+        distances: of the first NEIGHBOURED test items to their nearest training item.
+        unseen: validation items, raw.
     """
 
     def __init__(self, data: PreparedDataset, samples: int) -> None:
@@ -217,25 +226,23 @@ class Judge:
         self.items = np.asarray(data.array("train"))
         item = data.schema.item
         self._train = item.scaled(self.items).reshape(len(self.items), -1)
-        test = item.scaled(np.asarray(data.array("test"))[: self.count]).reshape(self.count, -1)
+        self._test = item.scaled(np.asarray(data.array("test"))[: self.count]).reshape(self.count, -1)
         self.unseen = np.asarray(data.array("validation"))[: self.count]
-        self._features = PixelFeatures(self._train)
-        self._real, self._detail = self._features(test), float(self._features.detail(test).mean())
-        self.distances, _ = nearest(test[:NEIGHBOURED], self._train)
+        self._detail = Detail(self._train)
+        self.distances, _ = nearest(self._test[:NEIGHBOURED], self._train)
 
     def __call__(self, made: Made) -> Judged:
         """Judge items."""
         values = made.items.reshape(len(made.items), -1)
-        features = self._features(values)
         distances, neighbours = nearest(values[:NEIGHBOURED], self._train)
         return Judged(
             made,
-            real=inside(features, self._real),
-            found=inside(self._real, features),
+            real=inside(values, self._test),
+            found=inside(self._test, values),
             distances=distances,
             neighbours=neighbours,
             near=distances < np.quantile(self.distances, 0.01),
-            detail=float(self._features.detail(values).mean()) / self._detail,
+            detail=float(self._detail(values).mean() / self._detail(self._test).mean()),
         )
 
 
@@ -253,7 +260,8 @@ def decoded(bundle: Bundle, codes: Array) -> Array:
     if bundle.manifest.decoder is None:
         raise StageError(f"{bundle.name}: has no decoder, so it can make nothing")
     code = bundle.manifest.code
-    return bundle.decode(codes.astype(code.dtype).reshape(-1, *code.shape)).clip(0, 1)
+    items: Array = bundle.decode(codes.astype(code.dtype).reshape(-1, *code.shape)).clip(0, 1)
+    return items
 
 
 def _code(bundle: Bundle) -> str:

@@ -46,11 +46,14 @@ def test_detail_is_what_the_leading_components_cannot_show() -> None:
     random = np.random.default_rng(0)
     plane = np.zeros((500, 5))
     plane[:, :2] = random.normal(0, 3, (500, 2))
-    features = samples.PixelFeatures(plane, size=2)
-    off = plane[:3] + np.array([0, 0, 0, 0, 2.0])
-    assert features.detail(plane[:3]) == pytest.approx(0, abs=1e-9)
-    assert features.detail(off) == pytest.approx([4] * 3)
-    assert features(off) == pytest.approx(features(plane[:3]))
+    detail = samples.Detail(plane, size=2)
+    assert detail(plane[:3]) == pytest.approx(0, abs=1e-9)
+    assert detail(plane[:3] + np.array([0, 0, 0, 0, 2.0])) == pytest.approx([4] * 3)
+
+
+def test_crowding_is_how_few_grid_points_own_half_of_the_codes() -> None:
+    assert samples.crowding(np.array([[0.1], [0.2], [0.3], [4], [5], [6]]), LINE) == pytest.approx(1 / 10)
+    assert samples.crowding(LINE, LINE) == pytest.approx(5 / 10)
 
 
 def test_the_divergence_is_the_textbooks_for_one_dimension_and_nothing_for_the_standard_normal() -> None:
