@@ -149,8 +149,7 @@ def findings(
         f"Drawn at random, items of {plane.bundle.name} cover {share(judged['plane'].found)} of real ones, items of "
         f"{vae_plane.bundle.name} {share(judged['vae_plane'].found)}: "
         f"{verdict(judged['vae_plane'].found, judged['plane'].found)}. They hold {judged['plane'].detail:.0%} and "
-        f"{judged['vae_plane'].detail:.0%} of real items’ fine detail: two numbers are few, whichever way they are "
-        "spread.",
+        f"{judged['vae_plane'].detail:.0%} of real items’ fine detail.",
         f"The codes of {posterior.bundle.name} are not spread quite as N(0, I), from which it is sampled: their "
         f"standard deviations are {deviations.min():.2f} to {deviations.max():.2f}, and a Gaussian fitted to them is "
         f"{posterior.divergence:.2f} nats away. Its items from N(0, I) cover {share(judged['vae'].found)} of real "
@@ -162,9 +161,9 @@ def findings(
         f"with it would {'save' if prior < priced.flat else 'add'} {abs(1 - prior / priced.flat):.0%}.",
         f"Items from codes of {priced.bundle.name} drawn evenly cover {share(judged['uniform'].found)} of real ones, "
         f"drawn position by position {share(judged['independent'].found)}, drawn from the prior {share(near.found)}; "
-        f"rebuilt ones, the most that a prior can hope for, {share(judged['rebuilt'].found)}. The prior’s over "
-        f"position by position: {verdict(near.found, judged['independent'].found)}; over {posterior.bundle.name}’s "
-        f"from N(0, I): {verdict(near.found, judged['vae'].found)}. They hold {near.detail:.0%} of real items’ fine "
+        f"rebuilt validation items, about the most that a prior can reach, {share(judged['rebuilt'].found)}. (The prior "
+        f"against position by position: {verdict(near.found, judged['independent'].found)}; against "
+        f"{posterior.bundle.name} from N(0, I): {verdict(near.found, judged['vae'].found)}.) The prior’s hold {near.detail:.0%} of real items’ fine "
         "detail.",
         "The prior’s items lie {:.2f} ({:.2f}–{:.2f}) times as far from their nearest training item as test items do "
         "(medians); ".format(*nearness)
@@ -181,7 +180,7 @@ def findings(
 def verdict(first: Array, second: Array) -> str:
     """Say whether a share differs from another, by their intervals."""
     (low, high), (other_low, other_high) = bootstrap_interval(first), bootstrap_interval(second)
-    return "more" if low > other_high else "fewer" if high < other_low else "no telling difference"
+    return "more" if low > other_high else "less" if high < other_low else "no telling difference"
 
 
 def share(among: Array) -> str:

@@ -146,6 +146,6 @@ def test_an_experiment_of_the_wrong_kind_is_refused(project: Sandbox, name: str,
 def test_shares_are_only_told_apart_where_their_intervals_are() -> None:
     many, few, nearly = (np.arange(100) < share for share in (80, 20, 75))
     assert generation.verdict(many, few) == "more"
-    assert generation.verdict(few, many) == "fewer"
+    assert generation.verdict(few, many) == "less"
     assert generation.verdict(many, nearly) == "no telling difference"
     assert generation.share(many).startswith("80 % (7")
