@@ -161,10 +161,10 @@ def findings(
         f"with it would {'save' if prior < priced.flat else 'add'} {abs(1 - prior / priced.flat):.0%}.",
         f"Items from codes of {priced.bundle.name} drawn evenly cover {share(judged['uniform'].found)} of real ones, "
         f"drawn position by position {share(judged['independent'].found)}, drawn from the prior {share(near.found)}; "
-        f"rebuilt validation items, about the most that a prior can reach, {share(judged['rebuilt'].found)}. (The prior "
-        f"against position by position: {verdict(near.found, judged['independent'].found)}; against "
-        f"{posterior.bundle.name} from N(0, I): {verdict(near.found, judged['vae'].found)}.) The prior’s hold {near.detail:.0%} of real items’ fine "
-        "detail.",
+        f"rebuilt validation items, about the most that a prior can reach, {share(judged['rebuilt'].found)}. (The "
+        f"prior against position by position: {verdict(near.found, judged['independent'].found)}; against "
+        f"{posterior.bundle.name} from N(0, I): {verdict(near.found, judged['vae'].found)}.) The prior’s "
+        f"hold {near.detail:.0%} of real items’ fine detail.",
         "The prior’s items lie {:.2f} ({:.2f}–{:.2f}) times as far from their nearest training item as test items do "
         "(medians); ".format(*nearness)
         + f"{share(near.near)} are nearer than 99 % of those, which blur brings about "
@@ -184,9 +184,9 @@ def verdict(first: Array, second: Array) -> str:
 
 
 def share(among: Array) -> str:
-    """Put a share into words with its 95 % interval: `62 % (60–64)`."""
+    """Put a share into words with its 95 % interval: `62% (60–64)`."""
     low, high = bootstrap_interval(among)
-    return f"{100 * among.mean():.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+    return f"{100 * among.mean():.0f}% ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def price_table(priced: Priced) -> Table:

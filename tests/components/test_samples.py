@@ -27,6 +27,12 @@ def test_a_hole_is_farther_from_every_code_than_codes_are_from_one_another() -> 
     assert holes.tolist() == [False, False, True, True]
 
 
+def test_the_loneliest_hundredth_of_codes_does_not_say_what_a_hole_is() -> None:
+    spaced = np.concatenate([np.arange(900.0), 2000 + 3 * np.arange(95.0), [1e6, 2e6, 3e6]])[:, None]
+    holes = samples.in_holes(np.array([[902.0], [1999.0], [2400.0], [1e6 + 10]]), spaced)
+    assert holes.tolist() == [False, False, True, True]
+
+
 def test_precision_and_recall_tell_a_dropped_mode_from_a_made_up_one() -> None:
     random = np.random.default_rng(0)
     left, right, nowhere = (random.normal(centre, 0.1, (200, 2)) for centre in (-5, 5, 50))

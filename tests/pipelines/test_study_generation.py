@@ -148,4 +148,4 @@ def test_shares_are_only_told_apart_where_their_intervals_are() -> None:
     assert generation.verdict(many, few) == "more"
     assert generation.verdict(few, many) == "less"
     assert generation.verdict(many, nearly) == "no telling difference"
-    assert generation.share(many).startswith("80 % (7")
+    assert generation.share(many).startswith("80% (7")
