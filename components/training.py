@@ -22,7 +22,7 @@ from components.settings import Settings
 from components.state import State
 
 if TYPE_CHECKING:
-    from components.models.contract import Epoch, Model, TrainingRun
+    from components.models.contract import Epoch, Trainable, TrainingRun
 
 BLOCK = 64  # batches gathered at once: large enough to be quick, small enough to stay a fraction of the data
 MEASURE_BATCH = 1024
@@ -54,7 +54,9 @@ class TrainingSettings(Settings):
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
 
 
-def descend(model: Model, settings: TrainingSettings, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
+def descend(
+    model: Trainable, settings: TrainingSettings, run: TrainingRun, resume: State | None = None
+) -> Iterator[Epoch]:
     """Train `model` by gradient descent (AdamW).
 
     All randomness of an epoch comes from the seed and the epoch's number, so a state needs no generator's insides and
@@ -118,7 +120,7 @@ def descend(model: Model, settings: TrainingSettings, run: TrainingRun, resume: 
         yield Epoch(epoch, trained | measured, _state(model, optimizer, epoch))
 
 
-def initialize(model: Model, items: Tensor) -> None:
+def initialize(model: Trainable, items: Tensor) -> None:
     """Let the parts of a model that start from data (codebooks) do so, from raw items."""
     start = getattr(model, "initialize", None)
     if start is not None:
@@ -127,18 +129,21 @@ def initialize(model: Model, items: Tensor) -> None:
 
 
 @torch.no_grad()
-def measure(model: Model, items: Tensor) -> dict[str, float]:
+def measure(model: Trainable, items: Tensor) -> dict[str, float]:
     """Return the means of a model's losses and figures over raw items (n, *item.shape), and the use of a codebook."""
+    from components.models.contract import Model  # here: models import this module
+
     model.eval()
     totals: dict[str, float] = {}
-    counts = torch.zeros(model.code.levels, dtype=torch.long) if model.code.levels else None
+    encoder = model if isinstance(model, Model) and model.code.levels else None
+    counts = None if encoder is None else torch.zeros(encoder.code.levels or 0, dtype=torch.long)
     for batch in torch.split(items, MEASURE_BATCH):
         losses = model.losses(batch)
         losses["loss"] = torch.stack(list(losses.values())).sum()
         for name, value in (losses | model.figures(batch)).items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
-        if counts is not None:
-            counts += torch.bincount(model.encode(batch).flatten().long().cpu(), minlength=len(counts))
+        if encoder is not None and counts is not None:
+            counts += torch.bincount(encoder.encode(batch).flatten().long().cpu(), minlength=len(counts))
     means = {name: total / len(items) for name, total in totals.items()}
     if counts is not None:
         means["codebook_usage"] = codebook_usage(counts.numpy())
@@ -159,14 +164,14 @@ def _batches(items: Tensor, order: Tensor, size: int) -> Iterator[Tensor]:
         yield from torch.split(items[block], size)
 
 
-def _state(model: Model, optimizer: torch.optim.Optimizer, epoch: int) -> State:
+def _state(model: Trainable, optimizer: torch.optim.Optimizer, epoch: int) -> State:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
     return State(tensors, {"epoch": epoch})
 
 
-def _restore(model: Model, optimizer: torch.optim.Optimizer, state: State) -> None:
+def _restore(model: Trainable, optimizer: torch.optim.Optimizer, state: State) -> None:
     model.load_state_dict(state.part("model"))
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in state.part("optimizer").items():

@@ -50,7 +50,22 @@ class TrainingRun:
     seed: int
 
 
-class Model(nn.Module, ABC):
+class Trainable(nn.Module, ABC):
+    """What the training loop asks of a network."""
+
+    def anneal(self, progress: float) -> None:
+        """Take note of how much of the training is done, 0 to 1; see :meth:`Bottleneck.anneal`."""
+
+    @abstractmethod
+    def losses(self, items: Tensor) -> dict[str, Tensor]:
+        """Return the loss's terms for raw items (batch, *item.shape): means over items of sums over dimensions."""
+
+    def figures(self, items: Tensor) -> dict[str, Tensor]:
+        """Return what is measured beside the loss and no part of it, as means over raw items; most models need none."""
+        return {}
+
+
+class Model(Trainable):
     """A model of raw items, scaling included, so that training and serving cannot drift apart.
 
     Attributes:
@@ -64,17 +79,6 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def fit(self, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
         """Train, yielding after each epoch; from `resume` on where one is given, bit for bit as if never stopped."""
-
-    def anneal(self, progress: float) -> None:
-        """Take note of how much of the training is done, 0 to 1; see :meth:`Bottleneck.anneal`."""
-
-    @abstractmethod
-    def losses(self, items: Tensor) -> dict[str, Tensor]:
-        """Return the loss's terms for raw items (batch, *item.shape): means over items of sums over dimensions."""
-
-    def figures(self, items: Tensor) -> dict[str, Tensor]:
-        """Return what is measured beside the loss and no part of it, as means over raw items; most models need none."""
-        return {}
 
     @abstractmethod
     def encode(self, items: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from components.corruptions import CorruptionSettings
 from components.models import AutoencoderSettings
 from components.pretraining import StackSettings
+from components.prior import PriorSettings
 from components.settings import Settings
 from components.training import TrainingSettings
 
@@ -165,6 +166,34 @@ class BoundsSettings(StudySettings):
     categorical: ExperimentName
 
 
+class Passes(Settings):
+    """Passes over the training codes, for each budget."""
+
+    quick: int = Field(default=1, ge=1)
+    paper: int = Field(default=40, ge=1)
+
+
+class GenerationSettings(StudySettings):
+    """Can a decoder alone create something? Codes from a grid, from a known distribution, from a learned prior.
+
+    Attributes:
+        plane: an autoencoder with a code of two real numbers.
+        vae_plane: a variational one (bottleneck gaussian) with a code of two.
+        vae: a variational one of any size.
+        quantizer: one with discrete codes of any kind, for which a prior is trained.
+        prior, prior_epochs: that prior and how long it is trained.
+        samples: how many items are made each way.
+    """
+
+    plane: ExperimentName
+    vae_plane: ExperimentName
+    vae: ExperimentName
+    quantizer: ExperimentName
+    prior: PriorSettings = PriorSettings()
+    prior_epochs: Passes = Passes()
+    samples: int = Field(default=2000, ge=20)
+
+
 class StudiesSettings(Settings):
     """All studies, by kind and name; a kind without any is an empty mapping, for dvc.yaml goes through each."""
 
@@ -176,6 +205,7 @@ class StudiesSettings(Settings):
     retrieval: dict[str, RetrievalSettings] = Field(default_factory=dict)
     pretraining: dict[str, PretrainingSettings] = Field(default_factory=dict)
     bounds: dict[str, BoundsSettings] = Field(default_factory=dict)
+    generation: dict[str, GenerationSettings] = Field(default_factory=dict)
 
     def all(self) -> dict[str, StudySettings]:
         """Return every study by its place, `kind.name`."""
