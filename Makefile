@@ -1,4 +1,5 @@
 # make repro: everything, from raw data to a registered encoder.  make test: the tests.  Both make .venv first.
+# make bench: training speed beside the peers', which it installs as well.
 PYTHON ?= python3.11
 PORT ?= 5000
 BIN := .venv/bin
@@ -7,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: install repro test lint ui clean
+.PHONY: install repro test bench lint ui clean
 
 install: $(INSTALLED)
 
@@ -22,6 +23,11 @@ repro: $(INSTALLED)
 
 test: $(INSTALLED)
 	python -m pytest
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev,bench]'
+	@test -f data/mnist/schema.json || dvc repro prepare@mnist
+	python -m benchmarks.training
 
 lint: $(INSTALLED)
 	ruff check .

@@ -1,11 +1,13 @@
 """The training loop: a generator that yields after every epoch and knows nobody.
 
 It owes its speed to what it leaves out. Items stay raw bytes, are shuffled by one gather per block of batches, and
-become floats a batch at a time; the optimizer is fused; the loss is read once an epoch.
+become floats a batch at a time; the optimizer is fused; the loss's terms are added up by one operation a step and read
+once an epoch.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import warnings
@@ -97,21 +99,22 @@ def descend(
                 initialize(model, train[order[:4096]])
             model.anneal((epoch - 1) / max(1, run.epochs - 1))
             model.train()
-            totals: dict[str, Tensor] = {}
+            totals = torch.zeros((), device=device)  # the loss's terms, each summed over items
             step = (epoch - 1) * steps_per_epoch
             for batch in _batches(train, order, settings.batch_size):
                 for group in optimizer.param_groups:
                     group["lr"] = settings.learning_rate_at(step / steps)
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     losses = model.losses(batch)
-                    loss = torch.stack(list(losses.values())).sum()
+                    loss = functools.reduce(torch.add, losses.values())  # one term needs no operation at all
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                for name, value in ({"loss": loss} | losses).items():
-                    totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach() * len(batch)
+                terms = torch.stack([term.detach() for term in losses.values()])
+                totals = torch.add(totals, terms, alpha=len(batch))
                 step += 1
-        trained = {f"train_{name}": float(total) / len(train) for name, total in totals.items()}
+        means = [total / len(train) for total in totals.tolist()]
+        trained = {"train_loss": sum(means)} | {f"train_{name}": mean for name, mean in zip(losses, means, strict=True)}
         trained["train_items_per_second"] = len(train) / (time.perf_counter() - began)
         measured = {f"validation_{name}": value for name, value in measure(model, validation).items()}
         for name, figure in (trained | measured).items():

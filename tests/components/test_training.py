@@ -252,3 +252,15 @@ def test_items_on_the_cpu_are_not_copied() -> None:
     tensor = as_tensor(items)
     items[1, 1] = 7
     assert tensor[1, 1] == 7
+
+
+def test_a_bottleneck_that_starts_from_nothing_costs_no_latents(
+    digit: ItemSpec, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, started = autoencoder(digit, "identity"), autoencoder(digit, "vector_quantizer")
+    asked = []
+    for model in (plain, started):
+        latents = model.latents
+        monkeypatch.setattr(model, "latents", lambda items, of=latents: asked.append(of) or of(items))
+        model.initialize(torch.tensor(digits[:64]))
+    assert asked == [latents]

@@ -1,0 +1,1 @@
+"""How fast this project is beside what else one could use, as ratios within one run."""
