@@ -10,10 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from components.data.torchvision_shim import import_torchvision
 
@@ -57,6 +53,8 @@ def ssims(images: Floats, rebuilt: Floats, chunk: int = 100) -> Floats | None:
 
 def knn_correct(train: Floats, train_labels: Integers, test: Floats, test_labels: Integers, k: int = 5) -> Floats:
     """Return 1 for each test item whose class the majority of its k nearest training items has, else 0."""
+    from sklearn.neighbors import KNeighborsClassifier  # here: training imports this module, and this takes a second
+
     neighbours = KNeighborsClassifier(n_neighbors=min(k, len(train)), algorithm="brute")
     guessed = neighbours.fit(train, train_labels).predict(test)
     return np.asarray(guessed == test_labels, np.float64)
@@ -79,16 +77,20 @@ def overlaps(first: Integers, second: Integers) -> Floats:
 
 def probe_correct(train: Floats, train_labels: Integers, test: Floats, test_labels: Integers) -> Floats:
     """Return 1 for each test item that logistic regression on standardized features gets right, else 0."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, tol=1e-3))
     guessed = probe.fit(train, train_labels).predict(test)
     return np.asarray(guessed == test_labels, np.float64)
 
 
-def active_fractions(codes: Floats, silent: float = 0.01) -> Floats:
+def active_fractions(codes: Floats, silent: float = 0.1) -> Floats:
     """Return the share of units that each item activates, (n,), of real codes (n, ...).
 
-    A unit is active where its absolute value is above `silent` times the largest of all: nothing gradient-trained
-    is exactly 0, but for rectified and top-k units.
+    A unit is active where its absolute value is above `silent` times the largest of all items': but for
+    rectified and top-k units, nothing trained by gradient is exactly 0.
     """
     values = np.abs(codes.reshape(len(codes), -1))
     shares: Floats = (values > silent * values.max()).mean(1, dtype=np.float64)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from pipelines.project import StageError
 from serving.sessions import available_cpus
@@ -80,6 +82,15 @@ def connected(data_bytes: int) -> Iterator[Cluster]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def callback(watcher: object) -> Any:
+    """Return a watcher as a Ray Tune callback, so that what watches a sweep need not know Ray."""
+    from ray.tune import Callback
+
+    made: Any = object.__new__(types.new_class(type(watcher).__name__, (type(watcher), Callback)))
+    made.__dict__ = vars(watcher)  # one state: what Ray tells the one, the other knows
+    return made
 
 
 def _knock(address: str) -> None:

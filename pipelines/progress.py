@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ray.tune import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 EVERY = 2.0  # seconds between two lines of one trial
 
 
-class SweepProgress(Callback):
+class SweepProgress:
     """Prints `mnist-deep  trial 2/3  epoch 4/5  validation_squared_error 7.912`."""
 
     def __init__(self, plan: SweepPlan, where: str, already: int) -> None:

@@ -114,7 +114,7 @@ def run_trials(plan: SweepPlan, live: LiveTracking) -> None:
     Raises:
         StageError: it was interrupted, or no node of the cluster is large enough for a trial.
     """
-    if plan.experiment.space or os.environ.get("RAY_ADDRESS"):
+    if plan.budget.trials > 1 or os.environ.get("RAY_ADDRESS"):
         search_space(plan, live)
     else:
         run_alone(plan, live)
@@ -127,13 +127,17 @@ def run_trials(plan: SweepPlan, live: LiveTracking) -> None:
 
 
 def run_alone(plan: SweepPlan, live: LiveTracking) -> None:
-    """Run the only trial of an experiment that searches nothing here and now: there is nothing for Ray to share out."""
+    """Run a sweep's only trial here and now: there is nothing for Ray to share out.
+
+    Raises:
+        StageError: it failed; its journal keeps the epochs that it got to.
+    """
     journal = Journal.of(plan.folder, 1)
     if not journal.exists():
-        journal.open(1, {})
-    elif journal.read().status != "running":
+        open_only(plan, journal)
+    if journal.read().status != "running":
         return
-    trial = SimpleNamespace(config={"number": 1, "parameters": {}})
+    trial = SimpleNamespace(config={"number": 1, "parameters": journal.read().parameters})
     progress = SweepProgress(plan, "this machine", already=len(journal.read().history))
     progress.setup()
     progress.on_trial_start(0, [], trial)
@@ -145,10 +149,21 @@ def run_alone(plan: SweepPlan, live: LiveTracking) -> None:
     train, validation = (np.asarray(plan.dataset.array(split)) for split in ("train", "validation"))
     try:
         train_trial(trial.config, **trial_of(plan), train=train, validation=validation, node="", tell=tell)
-    except Exception:
-        journal.close("failed")  # its journal says why, and so will the sweep
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StageError(f"{plan.name}: trial 1 failed: {reason}; run it again to go on") from error
     finally:
         progress.on_experiment_end([])
+
+
+def open_only(plan: SweepPlan, journal: Journal) -> None:
+    """Start the only trial's journal, its searched values drawn as those of any first trial."""
+    if not plan.experiment.space:
+        journal.open(1, {})
+        return
+    from pipelines.suggest import JournaledSearch
+
+    JournaledSearch(plan.folder, plan.experiment.space, plan.objective, 1, plan.seed).suggest("only")
 
 
 def search_space(plan: SweepPlan, live: LiveTracking) -> None:
@@ -205,7 +220,7 @@ def tune_trials(
             storage_path=str(plan.folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=2),
-            callbacks=[live, SweepProgress(plan, str(nodes), already)],
+            callbacks=[cluster.callback(live), cluster.callback(SweepProgress(plan, str(nodes), already))],
         ),
     ).fit()
 

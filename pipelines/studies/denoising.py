@@ -8,6 +8,7 @@ clean one?
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,16 +82,17 @@ def describe(name: str, dataset: str, trials: list[Trial], made_from: dict[str, 
     """Put the figures into words and tables; the first noise is the one that findings speak of first."""
     basic, denoising = made_from
     clean, first, *others = trials
-    judged = (" No difference beyond chance.", " It is worse.", "")[compared(first.errors[1], first.errors[0])]
+    worse, worse_clean = (compared(trial.errors[1], trial.errors[0]) for trial in (first, clean))
+    judged = (" No difference beyond chance.", " It is worse.", "")[worse]
+    order = "the two are not told apart" if worse_clean == 0 else "it is worse" if worse_clean > 0 else "it is better"
     findings = [
         f"From items under noise ({first.noise}), {denoising} rebuilds the clean ones with a squared error of "
         f"{in_words(first.errors[1])}, {first.ratio:.2f} times that of {basic}, {in_words(first.errors[0])}.{judged}",
-        f"Without noise the order is {'kept' if clean.ratio < 1 else 'turned around'}: {in_words(clean.errors[1])} "
-        f"against {in_words(clean.errors[0])}.",
+        f"Without noise {order}: {in_words(clean.errors[1])} against {in_words(clean.errors[0])}.",
     ]
     if others:
-        told = "; ".join(f"{other.noise}: {other.ratio:.2f} times" for other in others)
-        findings.append(f"Under noise of other kinds, which it was not trained with: {told} the error of {basic}.")
+        told = "; ".join(f"{t.noise}: {t.ratio:.2f} times{chance(t)}" for t in others)
+        findings.append(f"Under other noises: {told} the error of {basic}.")
     return Study(
         kind="denoising",
         name=name,
@@ -109,13 +111,18 @@ def describe(name: str, dataset: str, trials: list[Trial], made_from: dict[str, 
         ),
         pictures=(Picture(file="denoised.png", caption=f"The same noisy test items ({first.noise}) given to both."),),
         figures={
-            f"{who}_{trial.noise.partition(',')[0].replace(' ', '_')}": float(errors.mean())
+            f"{who}_{re.sub('[ ,]+', '_', trial.noise)}": float(errors.mean())
             for trial in trials
             for who, errors in zip(("basic", "denoising"), trial.errors, strict=True)
         }
         | {"ratio": first.ratio},
         made_from=made_from,
     )
+
+
+def chance(trial: Trial) -> str:
+    """Return a remark where the two autoencoders are not told apart."""
+    return " (no difference beyond chance)" if compared(trial.errors[1], trial.errors[0]) == 0 else ""
 
 
 def draw_denoised(item: ItemSpec, clean: Array, trial: Trial, chosen: list[int], names: list[str]) -> Figure:

@@ -16,6 +16,7 @@ from components.models import TrainingRun
 from components.prior import PixelCNN, PositionFrequencies, PriorSettings
 from components.samples import Detail, crowding, divergence_from_standard, in_holes, inside, nearest
 from pipelines.project import StageError
+from pipelines.studies.measured import evenly
 from serving.bundle import Bundle
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -217,7 +218,7 @@ class Judge:
     Attributes:
         count: how many samples are judged each way, as many as there are real ones to judge by.
         items: the training items (n, *item.shape), raw.
-        distances: of the first NEIGHBOURED test items to their nearest training item.
+        distances: of NEIGHBOURED test items to their nearest training item.
         unseen: validation items, raw.
     """
 
@@ -226,10 +227,11 @@ class Judge:
         self.items = np.asarray(data.array("train"))
         item = data.schema.item
         self._train = item.scaled(self.items).reshape(len(self.items), -1)
-        self._test = item.scaled(np.asarray(data.array("test"))[: self.count]).reshape(self.count, -1)
+        places = evenly(data.count("test"), self.count)  # a published order may begin with the easier items
+        self._test = item.scaled(np.asarray(data.array("test"))[places]).reshape(self.count, -1)
         self.unseen = np.asarray(data.array("validation"))[: self.count]
         self._detail = Detail(self._train)
-        self.distances, _ = nearest(self._test[:NEIGHBOURED], self._train)
+        self.distances, _ = nearest(self._test[evenly(self.count, NEIGHBOURED)], self._train)
 
     def __call__(self, made: Made) -> Judged:
         """Judge items."""

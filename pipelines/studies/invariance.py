@@ -24,7 +24,7 @@ from pipelines.project import Project, StageError, stage
 from pipelines.record import read_model, read_record
 from pipelines.settings import load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
-from pipelines.studies.measured import compared, in_words
+from pipelines.studies.measured import compared, evenly, in_words
 from pipelines.studies.settings import InvarianceSettings
 from pipelines.style import ACCENT, INK
 
@@ -58,7 +58,7 @@ def main(name: str) -> None:
     params = load_params(project)
     settings = params.study(InvarianceSettings, f"invariance.{name}")
     data = open_dataset(project.data(params.experiment(settings.basic).dataset))
-    items = np.asarray(data.array("test")[: settings.items])
+    items = np.asarray(data.array("test"))[evenly(data.count("test"), settings.items)]
     basic, contractive = (measure(project, e, data, items) for e in (settings.basic, settings.contractive))
     publish(project, describe(name, data, basic, contractive), {"spectrum.png": draw_spectra(basic, contractive)})
 
@@ -90,7 +90,10 @@ def describe(name: str, data: PreparedDataset, basic: Encoder, contractive: Enco
     ratio = float(contractive.norms.mean() / basic.norms.mean())
     relative = float(contractive.relative.mean() / basic.relative.mean())
     judged = ("not told apart from", "above", "below")[compared(contractive.norms, basic.norms)]
-    price = ("no more than chance", "a higher", "a lower")[compared(contractive.errors, basic.errors)]
+    scaleless = ("not told apart", "above", "below")[compared(contractive.relative, basic.relative)]
+    price = ("no difference beyond chance", "which is the price", "lower all the same")[
+        compared(contractive.errors, basic.errors)
+    ]
     half = basic.spectrum > 0.1 * basic.spectrum.max(), contractive.spectrum > 0.1 * contractive.spectrum.max()
     return Study(
         kind="invariance",
@@ -104,10 +107,9 @@ def describe(name: str, data: PreparedDataset, basic: Encoder, contractive: Enco
         findings=(
             f"‖J‖ of {contractive.name} is {in_words(contractive.norms, '{:.3g}')}, {ratio:.2g} times that of "
             f"{basic.name}, {in_words(basic.norms, '{:.3g}')}: {judged} it.",
-            f"Over the distance between codes, which no change of scale moves, it is {relative:.2g} times.",
-            f"Its squared error, {in_words(contractive.errors)} against {in_words(basic.errors)}, is the price: "
-            f"{price} {'' if price.startswith('no') else 'error'}".rstrip()
-            + ".",
+            f"Over the distance between codes, which no change of scale moves, it is {relative:.2g} times: "
+            f"{scaleless}.",
+            f"Its squared error is {in_words(contractive.errors)} against {in_words(basic.errors)}, {price}.",
             f"Directions in which the code moves at least a tenth as much as in its most sensitive one: "
             f"{int(half[1].sum())}, against {int(half[0].sum())} of {basic.name}.",
         ),

@@ -82,3 +82,9 @@ def compared(first: Array, second: Array) -> int:
     """
     low, high = metrics.bootstrap_interval(first - second)
     return int(low > 0) - int(high < 0)
+
+
+def evenly(count: int, wanted: int | None) -> Array:
+    """Return `wanted` places spread evenly over `count`, all of them where there are no more."""
+    wanted = min(count, wanted or count)
+    return np.arange(wanted) * count // wanted

@@ -91,10 +91,12 @@ def describe(name: str, data: PreparedDataset, planes: list[Plane], made_from: d
             row.append(in_words(one.correct, SHARE))
         rows.append(tuple(row))
     if pca.correct is not None and deep.correct is not None:
-        better = ("no difference beyond chance", "more", "fewer")[compared(deep.correct, pca.correct)]
+        how = ("no more and no fewer, beyond chance, than", "more than", "fewer than")[
+            compared(deep.correct, pca.correct)
+        ]
         findings.append(
-            f"From two numbers of {deep.name} the nearest neighbours tell the class of {in_words(deep.correct, SHARE)} "
-            f"of test items, from PCA’s of {in_words(pca.correct, SHARE)}: {better}."
+            f"By the two numbers of {deep.name} the nearest neighbours tell the class of "
+            f"{in_words(deep.correct, SHARE)} of test items, {how} by PCA’s two, {in_words(pca.correct, SHARE)}."
         )
     ratio = figures["deep_squared_error"] / figures["pca_squared_error"]
     findings.append(

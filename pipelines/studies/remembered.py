@@ -35,12 +35,20 @@ def remembered(project: Project, parts: Sequence[Result], work: Callable[..., Re
     if missing:
         workers = min(len(missing), available_cpus())
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-            running = {pool.submit(work, **parts[index]): index for index in missing}
-            for done in as_completed(running):
-                partial = files[running[done]].with_suffix(".partial")
-                partial.write_text(json.dumps(done.result()))
-                partial.replace(files[running[done]])
+            running = [pool.submit(_kept, work, parts[index], files[index]) for index in missing]
+            try:
+                for done in as_completed(running):
+                    done.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # what runs ends and is kept, what waits is not begun
+                raise
     return [json.loads(file.read_text()) for file in files]
+
+
+def _kept(work: Callable[..., Result], part: Result, file: Path) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(work(**part)))
+    partial.replace(file)
 
 
 def _one_thread() -> None:

@@ -27,7 +27,7 @@ from pipelines.pictures import one_of_each
 from pipelines.project import Project, StageError, stage
 from pipelines.settings import load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
-from pipelines.studies.measured import opened
+from pipelines.studies.measured import evenly, opened
 from pipelines.studies.settings import RetrievalSettings
 from pipelines.style import ACCENT, INK
 from serving.bundle import Bundle
@@ -78,12 +78,6 @@ def main(name: str) -> None:
         describe(name, data, queries, searches, digests),
         {"neighbours.png": draw_neighbours(data, queries, searches)},
     )
-
-
-def evenly(count: int, wanted: int | None) -> Array:
-    """Return `wanted` places spread evenly over `count`, all of them where there are no more."""
-    wanted = min(count, wanted or count)
-    return np.arange(wanted) * count // wanted
 
 
 def search_all(data: PreparedDataset, queries: Array, real: Bundle, binary: Bundle, k: int) -> list[Search]:

@@ -95,8 +95,8 @@ def describe(name: str, settings: SparseTableSettings, budget: SeedsBudget, foun
     elif high < 0:
         verdict = f"Sparse is not better: its error is higher by {-gap:.5f} ({-high:.5f} to {-low:.5f})."
     else:
-        verdict = f"{seeds.capitalize()} do not tell the two apart."
-    beaten = [f"{row} {'below' if mse[row][2] < figure else 'not below'} {figure}" for row, figure in PUBLISHED.items()]
+        verdict = f"By {seeds} the two are not told apart."
+    beaten = [f"{row} {against(mse[row], figure)} {figure}" for row, figure in PUBLISHED.items()]
     return Study(
         kind="sparse_table",
         name=name,
@@ -128,6 +128,14 @@ def describe(name: str, settings: SparseTableSettings, budget: SeedsBudget, foun
         | {"epochs": budget.epochs, "seeds": budget.seeds}
         | ({f"{row}_mse_high": mse[row][2] for row in found} if budget.seeds > 1 else {}),
     )
+
+
+def against(figures: tuple[float, float, float], published: float) -> str:
+    """Say on which side of a published figure a mean lies, where its interval does not hold that figure."""
+    mean, low, high = figures
+    if low <= published <= high:
+        return "not told apart from"
+    return "below" if mean < published else "above"
 
 
 def in_words(figures: tuple[float, float, float]) -> str:

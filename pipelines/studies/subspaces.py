@@ -67,7 +67,7 @@ def describe(name: str, pca: Measured, linear: Measured, angles: Array) -> Study
         "decoders' spans tell: all 0° where the spans are one, 90° for a direction that the other lacks.",
         findings=(
             f"Trained by gradient, {linear.name} rebuilds test items with a squared error of "
-            f"{in_words(linear.errors)}, {abs(excess):.1%} {'above' if excess >= 0 else 'below'} {pca.name}’s "
+            f"{in_words(linear.errors)}, {abs(excess):.2%} {'above' if excess >= 0 else 'below'} {pca.name}’s "
             f"{in_words(pca.errors)}.",
             f"The largest of {len(angles)} principal angles between what the two decoders span is {largest:.1f}°; "
             f"{close} are below 10°.",

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ray.tune import Callback
-
 from pipelines.record import EpochRecord, RunRecord
 from pipelines.tracking.runs import SweepRuns
 from pipelines.tracking.store import UnreachableError, answered
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-class LiveTracking(Callback):
+class LiveTracking:
     """Logs every epoch of every trial from the driver, under the keys that `register` looks for."""
 
     def __init__(self, runs: SweepRuns) -> None:

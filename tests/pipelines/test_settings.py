@@ -85,7 +85,7 @@ def test_the_projects_own_settings_are_valid_and_swept() -> None:
     assert len(params.experiments) >= 12
     assert sum(bool(experiment.space) for experiment in params.experiments.values()) >= 2
     for experiment in params.experiments.values():
-        assert params.budget_of(experiment).trials >= (2 if experiment.space else 1)
+        assert experiment.paper.trials >= (3 if experiment.space else 1)
     kinds = {place.partition(".")[0] for place in params.studies.all()}
     assert kinds == set(type(params.studies).model_fields), "a kind of study that nobody sees run"
 

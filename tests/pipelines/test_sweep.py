@@ -77,6 +77,49 @@ def test_a_sweep_killed_half_way_goes_on_where_it_was(sandbox: Sandbox) -> None:
     assert total == distinct == trials * epochs * 2
 
 
+def test_a_single_trial_draws_from_its_space_and_goes_on_after_a_kill(sandbox: Sandbox) -> None:
+    epochs = 400
+    sandbox.write_params(long_sweep(epochs, trials=1))
+    sandbox.stage("prepare", "digits")
+    command = [sys.executable, "-m", "pipelines.sweep", "digits-deep"]
+    log = (sandbox.root / "log").open("w")
+    killed = subprocess.Popen(command, cwd=sandbox.root, env=sandbox.environment, stdout=log, stderr=log)
+    deadline = time.monotonic() + 120
+    past: list[Any] = []
+    while time.monotonic() < deadline and not (past and len(past[0].history) >= 5):
+        folder = next(iter((sandbox.root / ".hourglass" / "sweeps").glob("digits-deep-*/")), None)
+        past = [journal.read() for journal in journals(folder)] if folder else []
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL, "the sweep was over before it could be killed"
+
+    done = sandbox.stage("sweep", "digits-deep")
+    assert "trial 1/1  epoch 1/" not in done.stdout
+    record = read_record(sandbox.root / "runs" / "digits-deep")
+    assert_complete(record, trials=1, epochs=epochs)
+    assert record.trials[0].history[:5] == past[0].history[:5]
+    assert 1e-3 <= record.best.parameters["model.training.learning_rate"] <= 1e-2
+    total = "select count(*), count(distinct run_uuid || key || step) from metrics"
+    assert len(set(sqlite3.connect(sandbox.root / "mlflow.db").execute(total).fetchone())) == 1
+
+
+def test_a_single_trial_that_fails_is_no_result_and_can_go_on(sandbox: Sandbox) -> None:
+    sandbox.write_params(long_sweep(40, trials=1))
+    sandbox.stage("prepare", "digits")
+    trial = sandbox.root / "pipelines" / "trial.py"
+    code = trial.read_text()
+    reported = "            report(history[-1])\n"
+    broken = code.replace(reported, f"{reported}            1 / (3 - epoch.number)\n")
+    assert broken != code
+    trial.write_text(broken)
+    failed = sandbox.stage("sweep", "digits-deep", fails=True)
+    assert "digits-deep: trial 1 failed: ZeroDivisionError: division by zero; run it again to go on" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not (sandbox.root / "runs" / "digits-deep").exists()
+    (folder,) = (sandbox.root / ".hourglass" / "sweeps").glob("digits-deep-*/")
+    (left,) = (journal.read() for journal in journals(folder))
+    assert (left.status, len(left.history)) == ("running", 3)
+
+
 def test_an_unreachable_mlflow_costs_a_warning_and_no_sweep(sandbox: Sandbox) -> None:
     sandbox.stage("prepare", "digits")
     done = sandbox.stage(
