@@ -56,8 +56,9 @@ class ImageDecoder:
     def decode(self, encoded: Path | bytes | None) -> NDArray[Any]:
         """Decode one image, of several frames the first, as the data that models are trained on is decoded.
 
-        It is turned upright as its EXIF orientation says, put on white where it is transparent and, where `resize` was
-        asked for, scaled so that it just covers the bundle's size and cut around its middle.
+        It is turned upright as its EXIF orientation says, put on white where it is transparent, brought to 8 bits a
+        channel and, where `resize` was asked for, scaled so that it just covers the bundle's size and cut around its
+        middle.
 
         Raises:
             InputError: there is no image, or it is of another size or depth.
@@ -70,10 +71,11 @@ class ImageDecoder:
             count, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
             if limit is not None and count > limit:
                 raise InputError(f"it has {count} pixels, at most {limit} are read")
-            if image.mode[0] in "IF":
-                raise InputError(f"its pixels are of Pillow's mode {image.mode}, only 8-bit ones are read")
+            if image.mode == "F":
+                raise InputError("its pixels are floating-point numbers, whose range nobody knows")
             image.load()
-            pixels = _on_white(ImageOps.exif_transpose(image))
+            upright = ImageOps.exif_transpose(image)
+            pixels = _on_white(_from_sixteen_bits(upright) if image.mode[0] == "I" else upright)
             if pixels.size != self._size and not self._resize:
                 raise InputError("it is {}×{} pixels, the bundle takes {}×{}".format(*pixels.size, *self._size))
             if pixels.mode != MODES[self._channels]:
@@ -168,6 +170,14 @@ class ParquetOfImages:
                     row += len(images)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self.path}: not a whole Parquet file: {error}") from error
+
+
+def _from_sixteen_bits(image: Image.Image) -> Image.Image:
+    values: NDArray[Any] = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        told = f"{values.min()} to {values.max()}, at most 16 bits without a sign are read"
+        raise InputError(f"its pixels go from {told}")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))  # Pillow itself would cut at 255
 
 
 def _on_white(image: Image.Image) -> Image.Image:

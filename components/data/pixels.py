@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,7 +61,8 @@ def _decode(path: Path, size: tuple[int, int], channels: Channels) -> NDArray[np
         raise DataError("it is no file, or a link to nothing")  # a pipe would be waited for, for ever
     if path.stat().st_size == 0:
         raise DataError("it is empty")
-    with Image.open(path, formats=FORMATS) as image:
+    # From memory: from a path, Pillow maps plain TIFF files and then forgets how they are to be turned.
+    with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
         count, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
         if limit is not None and count > limit:
             raise DataError(f"it has {count} pixels, at most {limit} are read")

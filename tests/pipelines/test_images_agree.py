@@ -39,6 +39,8 @@ CASES: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
     "cmyk": (Image.fromarray(noise(9, 9, 3)).convert("CMYK"), "jpg", {}),
     "turned": (Image.fromarray(noise(9, 17, 3)), "png", {"exif": exif(6)}),
     "mirrored": (Image.fromarray(noise(9, 17, 3)), "jpg", {"exif": exif(2)}),
+    "sixteen bits": (Image.fromarray(noise(9, 9).astype(np.uint16) * 257 + 100), "png", {}),
+    "sixteen bits, turned": (Image.fromarray(noise(9, 17).astype(np.uint16) * 200), "tif", {"exif": exif(6)}),
     "animated": (palette(), "gif", {"save_all": True, "append_images": [palette().rotate(90)]}),
 }
 

@@ -167,17 +167,17 @@ def test_every_broken_image_is_told_by_name_and_reason(tmp_path: Path, pictures:
     }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(tmp_path / "g-deep.png")
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "g-deep.tif")
     (tmp_path / "h-gone.png").symlink_to(tmp_path / "nowhere.png")
     ids, items, reasons = everything(tmp_path, GREY)
     assert ids == ["a-good.png", "f-good.png"]
     assert len(items) == 2
-    assert list(reasons) == [*list(files)[1:5], "g-deep.png", "h-gone.png"]
+    assert list(reasons) == [*list(files)[1:5], "g-deep.tif", "h-gone.png"]
     assert reasons["b-empty.png"] == "it is empty"
     assert reasons["c-truncated.png"].startswith("it cannot be read: ")
     assert reasons["d-text.jpg"].startswith("it is not a whole image")
     assert reasons["e-large.png"] == "it is 7×9 pixels, the bundle takes 4×4"
-    assert "8-bit" in reasons["g-deep.png"]
+    assert "floating-point" in reasons["g-deep.tif"]
     assert "No such file" in reasons["h-gone.png"]
 
 
