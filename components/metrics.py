@@ -89,11 +89,12 @@ def probe_correct(train: Floats, train_labels: Integers, test: Floats, test_labe
 def active_fractions(codes: Floats, silent: float = 0.1) -> Floats:
     """Return the share of units that each item activates, (n,), of real codes (n, ...).
 
-    A unit is active where its absolute value is above `silent` times the largest of all items': but for
-    rectified and top-k units, nothing trained by gradient is exactly 0.
+    A unit is active where its absolute value is above `silent` times the largest that it takes for any of the items:
+    but for rectified and top-k units, nothing trained by gradient is exactly 0. A normally distributed unit is active
+    for about 70 % of ten thousand items.
     """
     values = np.abs(codes.reshape(len(codes), -1))
-    shares: Floats = (values > silent * values.max()).mean(1, dtype=np.float64)
+    shares: Floats = (values > silent * values.max(0)).mean(1, dtype=np.float64)
     return shares
 
 

@@ -57,7 +57,8 @@ COLUMNS = (
     Column("codebook_perplexity", "Perplexity", "entries", "higher",
            "How many codebook entries, if all were used evenly, would carry as much as the ones in use.", ",.0f"),
     Column("active_fraction", "Active", "% of units", "",
-           "Units of the code that an item activates, of all that there are. A sparse code has few.", ".1%"),
+           "Units of the code that an item activates, above a tenth of the largest value that the unit takes. A sparse "
+           "code has few.", ".1%"),
     Column("encode_items_per_second", "Encoding", "items/s", "higher",
            "Items encoded in a second by ONNX Runtime, in memory, on the machine that evaluated. One timing without an "
            "interval, so no best is marked.", ",.0f"),

@@ -25,7 +25,7 @@ RIVALRIES = {
     "probe_accuracy": ("best linear probe", "linear probe"),
 }
 DRAWN = 2  # numbers in a code that can be drawn as a point
-SPARSE = 0.5  # a code is called sparse where an item activates fewer of its units than this
+SPARSE = 1 / 3  # a code is called sparse where an item activates fewer of its units than this
 
 
 def merits(entry: Entry, entries: Sequence[Entry]) -> list[Markup]:

@@ -169,10 +169,10 @@ def test_principal_angles_by_hand() -> None:
     assert len(principal_angles(np.float32([[1, 2, 3], [2, 4, 6]]), plane)) == 1
 
 
-def test_active_fractions_count_units_above_a_share_of_the_largest() -> None:
-    codes = np.array([[0.0, 10.0, -0.05, 0.2], [0.0, 0.0, 0.0, 0.0], [-5.0, 5.0, 5.0, -0.11]])
-    assert active_fractions(codes).tolist() == [0.25, 0.0, 0.75]
-    assert active_fractions(codes, silent=0.01).tolist() == [0.5, 0.0, 1.0]
+def test_active_fractions_count_units_above_a_share_of_their_own_largest_value() -> None:
+    codes = np.array([[0.0, 10.0, -0.05, 0.2], [0.0, 0.0, 0.0, 0.0], [0.0, 5.0, 5.0, -1.0]])
+    assert active_fractions(codes).tolist() == [0.5, 0.0, 0.75]
+    assert active_fractions(codes, silent=0.3).tolist() == [0.25, 0.0, 0.75]
 
 
 def test_precision_counts_neighbours_of_the_querys_class() -> None:
