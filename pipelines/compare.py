@@ -22,7 +22,7 @@ from pipelines.studies.results import Result, read_results
 Row = dict[str, str | float | None]
 
 FIGURES = ("mse", "psnr", "ssim", "knn_accuracy", "probe_accuracy", "codebook_usage", "codebook_perplexity",
-           "active_fraction", "jacobian_norm", "encode_items_per_second")  # fmt: skip
+           "active_fraction", "encode_items_per_second")  # fmt: skip
 
 
 def main() -> None:

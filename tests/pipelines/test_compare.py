@@ -42,7 +42,6 @@ def test_a_row_holds_what_each_stage_measured(lab: Lab, monkeypatch: pytest.Monk
         "codebook_usage": 0.75,
         "codebook_perplexity": 20.5,
         "active_fraction": None,
-        "jacobian_norm": None,
         "encode_items_per_second": 1234.5,
         "parameters": 321,
         "trials": 2,
@@ -59,7 +58,7 @@ def test_what_was_not_measured_is_null_and_empty(lab: Lab, monkeypatch: pytest.M
     reports = lab.compare(monkeypatch)
     (row,) = json.loads((reports / "leaderboard.json").read_text())
     absent = {*MEASURED, "squared_error_low", "squared_error_high", "codebook_usage", "codebook_perplexity"}
-    absent |= {"active_fraction", "jacobian_norm", "corruption", "network", "bottleneck", "penalties"}
+    absent |= {"active_fraction", "corruption", "network", "bottleneck", "penalties"}
     assert {key for key, value in row.items() if value is None} == absent
     (line,) = csv.DictReader((reports / "leaderboard.csv").read_text().splitlines())
     assert {key for key, value in line.items() if value == ""} == absent
