@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from components.settings import Settings
+from items.pixels import Fit
 
 ItemKind = Literal["image", "vector"]
 
@@ -17,11 +19,16 @@ class ItemSpec(Settings):
     """One item as it is stored and as a bundle takes it.
 
     Images are (height, width, channels) and uint8, as cameras and decoders give them. Vectors are (dimensions,).
+
+    Attributes:
+        fit: how files of other sizes were brought to `shape`; None where items do not come from image files.
     """
 
     kind: ItemKind
     shape: tuple[int, ...]
     dtype: Literal["uint8", "float32"]
+    # Left out where it is None, so that the digests of data and bundles that know no fit stay as they are.
+    fit: Fit | None = Field(default=None, exclude_if=lambda fit: fit is None)
 
     @property
     def values(self) -> int:

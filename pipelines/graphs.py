@@ -58,7 +58,8 @@ def code_dtype(model: Model) -> torch.dtype:
 
 def item_contract(model: Model) -> ItemContract:
     """Return what the encoder takes."""
-    return ItemContract(kind=model.item.kind, shape=model.item.shape, dtype=model.item.dtype)
+    item = model.item
+    return ItemContract(kind=item.kind, shape=item.shape, dtype=item.dtype, fit=item.fit)
 
 
 def code_contract(model: Model) -> CodeContract:

@@ -73,7 +73,14 @@ def encode(
     on_error: Annotated[OnError, typer.Option(help="At a broken item: stop, or skip it and list it.")] = OnError.stop,
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = None,
-    resize: Annotated[bool, typer.Option("--resize", help="Bring images of another size to the model's.")] = False,
+    resize: Annotated[
+        bool | None,
+        typer.Option(
+            "--resize/--strict",
+            help="Fit images of another size, or refuse them; by default, fit them as the model's own were.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another job's codes in the folder.")] = False,
     column: Annotated[str | None, typer.Option(help="The Parquet file's column of images.")] = None,
 ) -> None:

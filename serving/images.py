@@ -6,7 +6,6 @@ Files are decoded by a few threads ahead of whoever takes the batches, so that r
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -19,15 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from items.errors import ItemError, SizeError
+from items.pixels import MODES, SUFFIXES, Fit, decode
 from serving.batches import Chunk, InputError, fingerprint_of, stamp
 from serving.manifest import ItemContract
 from serving.sessions import available_cpus
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
-MODES = {1: "L", 3: "RGB"}
 GROUP = 32  # images that a thread decodes in one go
 
 Encoded = tuple[str, Path | bytes | None]  # an id, and where its image is or the image itself
@@ -36,7 +33,7 @@ Encoded = tuple[str, Path | bytes | None]  # an id, and where its image is or th
 class ImageDecoder:
     """Decodes encoded images to uint8 arrays (height, width, channels) of one shape."""
 
-    def __init__(self, item: ItemContract, resize: bool) -> None:
+    def __init__(self, item: ItemContract, resize: bool | None) -> None:
         if item.kind != "image" or item.dtype != "uint8" or len(item.shape) != 3 or item.shape[-1] not in MODES:
             raise InputError(
                 f"image files give uint8 pixels (height, width, 1 or 3); the bundle takes {item.kind} items, "
@@ -45,44 +42,13 @@ class ImageDecoder:
         height, width, channels = item.shape
         if height is None or width is None or channels is None:
             raise InputError(f"the bundle takes images of any size, {item.shape}: give an .npy array of one size")
-        self._size, self._channels = (width, height), channels
-        self._resize = resize
+        self._size, self._channels = (height, width), channels
+        self._fit = item.fit if resize is None else (item.fit or Fit()) if resize else None
 
     @property
     def settings(self) -> list[object]:
         """What the decoded pixels depend on beside the file."""
-        return [*self._size, self._channels, self._resize]
-
-    def decode(self, encoded: Path | bytes | None) -> NDArray[Any]:
-        """Decode one image, of several frames the first, as the data that models are trained on is decoded.
-
-        It is turned upright as its EXIF orientation says, put on white where it is transparent, brought to 8 bits a
-        channel and, where `resize` was asked for, scaled so that it just covers the bundle's size and cut around its
-        middle.
-
-        Raises:
-            InputError: there is no image, or it is of another size or depth.
-            Exception: Pillow's, of many kinds, where the image is broken.
-        """
-        data = encoded.read_bytes() if isinstance(encoded, Path) else encoded
-        if not data:
-            raise InputError("it is empty")
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            count, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
-            if limit is not None and count > limit:
-                raise InputError(f"it has {count} pixels, at most {limit} are read")
-            if image.mode == "F":
-                raise InputError("its pixels are floating-point numbers, whose range nobody knows")
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            pixels = _on_white(_from_sixteen_bits(upright) if image.mode[0] == "I" else upright)
-            if pixels.size != self._size and not self._resize:
-                raise InputError("it is {}×{} pixels, the bundle takes {}×{}".format(*pixels.size, *self._size))
-            if pixels.mode != MODES[self._channels]:
-                pixels = pixels.convert(MODES[self._channels])
-            if pixels.size != self._size:
-                pixels = ImageOps.fit(pixels, self._size, Image.Resampling.LANCZOS)
-            return np.asarray(pixels, np.uint8).reshape(self._size[1], self._size[0], self._channels)
+        return [*self._size, self._channels, self._fit and self._fit.model_dump()]
 
     def chunk(self, group: list[Encoded]) -> Chunk:
         """Decode several images; the broken ones are told."""
@@ -90,10 +56,12 @@ class ImageDecoder:
         broken: dict[int, str] = {}
         for place, (_, encoded) in enumerate(group):
             try:
-                rows.append(self.decode(encoded))
-            except Exception as error:  # Pillow's decoders raise what their parsers trip over
-                broken[place] = str(error) if isinstance(error, InputError) else _reason(error)
-        shape = (self._size[1], self._size[0], self._channels)
+                rows.append(decode(encoded or b"", self._size, self._channels, self._fit))
+            except SizeError as error:
+                broken[place] = f"{error}; with --resize it is scaled and cut to that"
+            except ItemError as error:
+                broken[place] = str(error)
+        shape = (*self._size, self._channels)
         return Chunk([name for name, _ in group], np.stack(rows) if rows else np.empty((0, *shape), np.uint8), broken)
 
     def ahead(self, images: Iterator[Encoded], size: int) -> Iterator[Chunk]:
@@ -115,7 +83,7 @@ class ImageDecoder:
 class FolderOfImages:
     """Image files below a folder, sorted by path; a file's id is its path in the folder, with slashes."""
 
-    def __init__(self, path: Path, item: ItemContract, resize: bool) -> None:
+    def __init__(self, path: Path, item: ItemContract, resize: bool | None) -> None:
         self.path = str(path)
         self._decoder = ImageDecoder(item, resize)
         self.total = 0
@@ -136,7 +104,7 @@ class ParquetOfImages:
     A row's id is its `id` column's, where there is one, else its number.
     """
 
-    def __init__(self, path: Path, item: ItemContract, resize: bool, column: str | None) -> None:
+    def __init__(self, path: Path, item: ItemContract, resize: bool | None, column: str | None) -> None:
         self.path = str(path)
         self._decoder = ImageDecoder(item, resize)
         try:
@@ -170,23 +138,6 @@ class ParquetOfImages:
                     row += len(images)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self.path}: not a whole Parquet file: {error}") from error
-
-
-def _from_sixteen_bits(image: Image.Image) -> Image.Image:
-    values: NDArray[Any] = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        told = f"{values.min()} to {values.max()}, at most 16 bits without a sign are read"
-        raise InputError(f"its pixels go from {told}")
-    return Image.fromarray(np.rint(values / 257).astype(np.uint8))  # Pillow itself would cut at 255
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image
-    over = image.convert("RGBA")
-    white = Image.new("RGBA", over.size, (255, 255, 255, 255))
-    white.alpha_composite(over)
-    return white
 
 
 def _image_files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -230,10 +181,3 @@ def _holds_images(kind: pa.DataType) -> bool:
 def _readable(name: str) -> str:
     """Return a file's name with bytes that are not UTF-8 written out as \\xNN: ids are text."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _reason(error: Exception) -> str:
-    """Say in one line why Pillow gave up, without its buffer's address."""
-    if isinstance(error, UnidentifiedImageError):
-        return "it is not a whole image in a format that is read (" + ", ".join(FORMATS) + ")"
-    return f"it cannot be read: {' '.join(str(error).split()) or type(error).__name__}"

@@ -12,14 +12,17 @@ from serving.manifest import ItemContract
 __all__ = ["Batch", "InputError", "Skipped", "Source", "batches", "open_input"]
 
 
-def open_input(path: str | Path, item: ItemContract, *, resize: bool = False, column: str | None = None) -> Source:
+def open_input(
+    path: str | Path, item: ItemContract, *, resize: bool | None = None, column: str | None = None
+) -> Source:
     """Open an input for a bundle that takes such items.
 
     Args:
         path: an .npy file (n, *item shape) of any items; for images also a folder of image files, or a Parquet file
             with a column of encoded images.
         item: what the bundle takes.
-        resize: bring images of another size to the item's, instead of calling them broken.
+        resize: bring images of another size to the item's (True), or call them broken (False); by default they are
+            brought to it where the model was trained on image files, by `item.fit`.
         column: the Parquet file's column of images, where it has several.
 
     Raises:

@@ -14,6 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from items.pixels import Fit
+
 MANIFEST = "bundle.json"
 
 
@@ -43,11 +45,16 @@ class Graph(_Contract):
 
 
 class ItemContract(_Contract):
-    """What the encoder takes: raw items, with nothing done to them."""
+    """What the encoder takes: raw items, with nothing done to them.
+
+    `fit` says how the image files that the model was trained on were brought to `shape`; null where items did not come
+    from image files, or the bundle is older than this field.
+    """
 
     kind: str
     shape: tuple[int | None, ...]
     dtype: str
+    fit: Fit | None = Field(default=None, exclude_if=lambda fit: fit is None)  # older bundles keep their digests
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether an item may have this shape; null in the contract's allows any length."""

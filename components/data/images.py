@@ -18,17 +18,19 @@ from PIL import Image
 from pydantic import BeforeValidator, Field
 
 from components.data.errors import DataError
-from components.data.pixels import SUFFIXES, Channels, channels_of, decode
 from components.data.raw import Fraction, RawDataset, check_fractions, shuffled, split_sizes
 from components.data.schema import SplitName
 from components.items import ItemSpec
 from components.settings import Settings
+from items.errors import ItemError
+from items.pixels import SUFFIXES, Channels, Fit, channels_of, decode
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(lambda given: (given, given) if isinstance(given, int) else given)]
 
 SHOWN = 5  # broken files that an error lists before it only counts
 AHEAD = 4  # files a thread that are decoded before they are wanted
+FIT = Fit()
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ class ImagesSettings(Settings):
         if labelled := _labels(good):
             arrays["labels"], classes = labelled
         return RawDataset(
-            item=ItemSpec(kind="image", shape=(height, width, channels), dtype="uint8"),
+            item=ItemSpec(kind="image", shape=(height, width, channels), dtype="uint8", fit=FIT),
             splits={split: {key: array[part] for key, array in arrays.items()} for split, part in rows.items()},
             classes=classes,
             source=f"images in {self.source}" + (f", without {len(broken)} that cannot be read" if broken else ""),
@@ -133,7 +135,7 @@ def _decode_all(
     file: Any
     with tempfile.TemporaryFile(dir=scratch) as file:
         for name, pixels in _ahead(folder, files, size, channels):
-            if isinstance(pixels, DataError):
+            if isinstance(pixels, ItemError):
                 broken[name] = str(pixels)
             else:
                 _write(file, pixels)
@@ -154,18 +156,18 @@ def _write(file: BinaryIO, pixels: NDArray[np.uint8]) -> None:
 
 def _ahead(
     folder: Path, files: Sequence[str], size: tuple[int, int], channels: Channels
-) -> Iterator[tuple[str, NDArray[np.uint8] | DataError]]:
+) -> Iterator[tuple[str, NDArray[np.uint8] | ItemError]]:
     """Decode in order by threads, a few files ahead: Pillow lets go of Python's lock while it decodes."""
     threads = len(os.sched_getaffinity(0))
 
-    def one(name: str) -> tuple[str, NDArray[np.uint8] | DataError]:
+    def one(name: str) -> tuple[str, NDArray[np.uint8] | ItemError]:
         try:
-            return name, decode(folder / name, size, channels)
-        except DataError as error:
+            return name, decode(folder / name, size, channels, FIT)
+        except ItemError as error:
             return name, error
 
     Image.init()  # not by several threads at once
-    pending: deque[Future[tuple[str, NDArray[np.uint8] | DataError]]] = deque()
+    pending: deque[Future[tuple[str, NDArray[np.uint8] | ItemError]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         for name in files:

@@ -57,8 +57,8 @@ class DatasetSchema(Settings):
     """A prepared dataset's description.
 
     In the layout `dense`, `items` is (count, *item.shape) of item.dtype, and `labels` is (count,) of integers that
-    index `classes`. `digest` is the sha256 of the content alone, so the same arrays have the same digest whatever
-    their name and the way they came.
+    index `classes`. `digest` is the sha256 of the content alone, what an item is and the arrays: it does not depend
+    on the dataset's name, source or licence.
     """
 
     format: Literal["hourglass/prepared-dataset"] = FORMAT

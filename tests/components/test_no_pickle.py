@@ -28,7 +28,7 @@ def pickling(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("package", ["components", "pipelines", "serving"])
+@pytest.mark.parametrize("package", ["components", "items", "pipelines", "serving"])
 def test_no_package_touches_a_pickle(package: str) -> None:
     files = sorted((ROOT / package).rglob("*.py"))
     assert files

@@ -53,7 +53,7 @@ class Sandbox:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for package in ("components", "pipelines", "serving"):
+        for package in ("components", "items", "pipelines", "serving"):
             shutil.copytree(REPOSITORY / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
         for folder in ("inputs", "studies"):
             (root / folder).mkdir()

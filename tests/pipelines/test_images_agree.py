@@ -1,17 +1,24 @@
-"""Training and serving decode images in two rooms that do not know each other: what they make of a file is the same."""
+"""Image files from training to serving: `encode` makes of a file what `prepare` made of it."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from drafts import bundled
 from PIL import Image
 
-from components.data import pixels
-from serving import images
-from serving.manifest import ItemContract
+from components.data import SPLITS, ImagesSettings, load, open_dataset, write_dataset
+from components.models import TrainingRun
+from components.models.pca import PCASettings
+from pipelines.export import write_manifest
+from pipelines.graphs import item_contract
+from serving import cli
+from serving.inputs import batches, open_input
+from serving.shards import read_codes
 
 
 def exif(orientation: int) -> Image.Exif:
@@ -20,8 +27,8 @@ def exif(orientation: int) -> Image.Exif:
     return made
 
 
-def noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
 def palette() -> Image.Image:
@@ -45,16 +52,58 @@ CASES: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_file_has_the_same_pixels_for_training_and_for_serving(tmp_path: Path, case: str, channels: Any) -> None:
-    image, suffix, options = CASES[case]
-    image.save(tmp_path / f"x.{suffix}", **options)
-    decoder = images.ImageDecoder(ItemContract(kind="image", shape=(8, 6, channels), dtype="uint8"), resize=True)
-    served = decoder.decode(tmp_path / f"x.{suffix}")
-    assert np.array_equal(pixels.decode(tmp_path / f"x.{suffix}", (8, 6), channels), served)
+def test_a_file_has_the_same_pixels_for_training_and_for_serving(tmp_path: Path, channels: int) -> None:
+    for name, (image, suffix, options) in CASES.items():
+        (tmp_path / "in").mkdir(exist_ok=True)
+        image.save(tmp_path / "in" / f"{name}.{suffix}", **options)
+    settings = ImagesSettings.model_validate({"source": "in", "size": (8, 6), "channels": channels})
+    raw = load(settings, "mine", seed=0, downloads=tmp_path, root=tmp_path)
+    prepared = np.concatenate([arrays["items"] for arrays in raw.splits.values()])
+    source = open_input(tmp_path / "in", item_contract(PCASettings(size=1).build(raw.item)))
+    (batch,) = batches(source, 100)
+    assert batch.skipped == []
+    assert sorted(item.tobytes() for item in batch.items) == sorted(item.tobytes() for item in prepared)
 
 
-def test_the_same_files_are_taken_for_images() -> None:
-    assert pixels.SUFFIXES == images.SUFFIXES
-    assert set(pixels.FORMATS) == set(images.FORMATS)
+def test_encode_takes_the_folder_that_the_model_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(12):
+        Image.fromarray(noise(17, 16, 4, seed=number)).save(tmp_path / f"{number}.png")
+    raw = load(
+        ImagesSettings(source=tmp_path, size=(4, 6)), "mine", seed=0, downloads=tmp_path / "cache", root=tmp_path
+    )
+    write_dataset(tmp_path / "data", "mine", raw.item, raw.splits, raw.classes, raw.source, raw.licence)
+    data = open_dataset(tmp_path / "data")
+    prepared = np.concatenate([data.array(split) for split in SPLITS])
+    model = PCASettings(size=3).build(data.schema.item)
+    for _ in model.fit(TrainingRun(prepared, prepared, epochs=1, seed=0)):
+        pass
+    bundle = bundled(model, tmp_path / "bundle")
+    write_manifest(tmp_path / "bundle", bundle.manifest)
+
+    def encode(*options: str) -> int:
+        arguments = [
+            "hourglass",
+            "encode",
+            str(tmp_path),
+            "--model",
+            str(tmp_path / "bundle"),
+            "--out",
+            str(tmp_path / "codes"),
+        ]
+        monkeypatch.setattr(sys, "argv", [*arguments, *options])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    assert encode() == 0
+    ((_, codes),) = read_codes(tmp_path / "codes")
+    np.testing.assert_allclose(np.sort(codes, axis=0), np.sort(bundle.encode(prepared), axis=0), atol=1e-5)
+
+    capsys.readouterr()
+    assert encode("--strict", "--overwrite") == 1
+    assert "0.png: it is 16×17 pixels, must be 6×4; with --resize" in capsys.readouterr().err

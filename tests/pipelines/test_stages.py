@@ -13,6 +13,8 @@ from pipelines.record import RunRecord
 
 STAGES = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 
+ROOMS = ("components", "items", "pipelines", "serving")
+
 # What a stage may change without its outputs changing: where things are, how they are shown, who is told.
 NEUTRAL = (
     "pipelines.project",
@@ -26,7 +28,7 @@ NEUTRAL = (
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    return grimp.build_graph("components", "pipelines", "serving", cache_dir=None)
+    return grimp.build_graph(*ROOMS, cache_dir=None)
 
 
 def code_of(graph: grimp.ImportGraph, module: str) -> set[str]:
@@ -44,9 +46,7 @@ def code_of(graph: grimp.ImportGraph, module: str) -> set[str]:
 @pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if not stage.get("always_changed")])
 def test_a_stage_depends_on_the_code_that_it_runs(name: str, graph: grimp.ImportGraph) -> None:
     stage = STAGES[name].get("do", STAGES[name])
-    listed = [
-        dependency for dependency in stage["deps"] if dependency.startswith(("components", "pipelines", "serving"))
-    ]
+    listed = [dependency for dependency in stage["deps"] if dependency.startswith(ROOMS)]
     for dependency in listed:
         assert (REPOSITORY / dependency).exists()
     missing = set()
@@ -56,7 +56,7 @@ def test_a_stage_depends_on_the_code_that_it_runs(name: str, graph: grimp.Import
             path += "/__init__"
         if not any(f"{path}.py" == d or path.startswith(f"{d}/") for d in listed):
             missing.add(f"{path}.py")
-    empty = {f for f in missing if f in ("components/__init__.py", "pipelines/__init__.py", "serving/__init__.py")}
+    empty = {f for f in missing if f in {f"{room}/__init__.py" for room in ROOMS}}
     assert missing - empty == set()
 
 

@@ -176,9 +176,9 @@ def test_every_broken_image_is_told_by_name_and_reason(tmp_path: Path, pictures:
     assert reasons["b-empty.png"] == "it is empty"
     assert reasons["c-truncated.png"].startswith("it cannot be read: ")
     assert reasons["d-text.jpg"].startswith("it is not a whole image")
-    assert reasons["e-large.png"] == "it is 7×9 pixels, the bundle takes 4×4"
+    assert reasons["e-large.png"] == "it is 7×9 pixels, must be 4×4; with --resize it is scaled and cut to that"
     assert "floating-point" in reasons["g-deep.tif"]
-    assert "No such file" in reasons["h-gone.png"]
+    assert "a link to nothing" in reasons["h-gone.png"]
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

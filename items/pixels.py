@@ -1,4 +1,4 @@
-"""One image file as an array of bytes of a wanted size, whatever its format, depth, palette or orientation."""
+"""One encoded image as an array of bytes of a wanted size, whatever its format, depth, palette or orientation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,30 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict
 
-from components.data.errors import DataError
+from items.errors import ItemError, SizeError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 Channels = Literal[1, 3]
-MODES: dict[Channels, str] = {1: "L", 3: "RGB"}
+MODES: dict[int, str] = {1: "L", 3: "RGB"}
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 BACKGROUND = 255  # white, as browsers show what is transparent
+
+
+class Fit(BaseModel):
+    """How images of another size are brought to the wanted one.
+
+    Attributes:
+        mode: `cover` scales an image so that it just covers the size, and cuts it around its middle.
+        filter: what the scaling resamples by.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Literal["cover"] = "cover"
+    filter: Literal["lanczos"] = "lanczos"
 
 
 def channels_of(path: Path) -> Channels | None:
@@ -37,37 +52,50 @@ def channels_of(path: Path) -> Channels | None:
         return None
 
 
-def decode(path: Path, size: tuple[int, int], channels: Channels) -> NDArray[np.uint8]:
+def decode(encoded: Path | bytes, size: tuple[int, int], channels: int, fit: Fit | None) -> NDArray[np.uint8]:
     """Return a file's image, of several frames the first, as bytes (height, width, channels).
 
-    It is turned upright as its EXIF orientation says, put on white where it is transparent, brought to 8 bits a
-    channel, scaled so that it just covers `size` (height, width), and cut around its middle.
+    It is turned upright as its EXIF orientation says, put on white where it is transparent, and brought to 8 bits a
+    channel.
+
+    Args:
+        encoded: a file, or its content.
+        size: height and width.
+        channels: 1 for grey, 3 for colour.
+        fit: how an image of another size is brought to `size`; None refuses it.
 
     Raises:
-        DataError: why there is no image in the file, or one that is not read; without the file's name.
+        SizeError: the image is of another size, and `fit` is None.
+        ItemError: why there is no image in the file, or one that is not read; without the file's name.
     """
     try:
-        return _decode(path, size, channels)
-    except DataError:
+        return _decode(_content(encoded) if isinstance(encoded, Path) else encoded, size, channels, fit)
+    except ItemError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"it is not a whole image in a format that is read ({', '.join(FORMATS)})") from None
+        raise ItemError(f"it is not a whole image in a format that is read ({', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's decoders raise what their parsers trip over
-        raise DataError(f"it cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise ItemError(f"it cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def _decode(path: Path, size: tuple[int, int], channels: Channels) -> NDArray[np.uint8]:
+def _content(path: Path) -> bytes:
     if not path.is_file():
-        raise DataError("it is no file, or a link to nothing")  # a pipe would be waited for, for ever
-    if path.stat().st_size == 0:
-        raise DataError("it is empty")
+        raise ItemError("it is no file, or a link to nothing")  # reading a pipe would never end
+    return path.read_bytes()
+
+
+def _decode(content: bytes, size: tuple[int, int], channels: int, fit: Fit | None) -> NDArray[np.uint8]:
+    if not content:
+        raise ItemError("it is empty")
     # From memory: from a path, Pillow maps plain TIFF files and then forgets how they are to be turned.
-    with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         count, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
         if limit is not None and count > limit:
-            raise DataError(f"it has {count} pixels, at most {limit} are read")
+            raise ItemError(f"it has {count} pixels, at most {limit} are read")
         image.load()
         upright = ImageOps.exif_transpose(image)
+        if (upright.height, upright.width) != size and fit is None:
+            raise SizeError(f"it is {upright.width}×{upright.height} pixels, must be {size[1]}×{size[0]}")
         pixels = _eight_bits(upright, MODES[channels])
     if (pixels.height, pixels.width) != size:
         pixels = ImageOps.fit(pixels, (size[1], size[0]), Image.Resampling.LANCZOS)
@@ -76,7 +104,7 @@ def _decode(path: Path, size: tuple[int, int], channels: Channels) -> NDArray[np
 
 def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F":
-        raise DataError("its pixels are floating-point numbers, whose range nobody knows")
+        raise ItemError("its pixels are floating-point numbers, whose range nobody knows")
     if image.mode[0] == "I":
         image = _from_sixteen_bits(image)
     if image.has_transparency_data:
@@ -89,5 +117,5 @@ def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
 def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     values: NDArray[Any] = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
-        raise DataError(f"its pixels go from {values.min()} to {values.max()}, at most 16 bits without a sign are read")
+        raise ItemError(f"its pixels go from {values.min()} to {values.max()}, at most 16 bits without a sign are read")
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))  # Pillow itself would cut at 255
