@@ -1,4 +1,5 @@
 # make repro: everything, from raw data to a registered encoder.  make test: the tests.  Both make .venv first.
+# make faults: kills at random moments and damaged files.  FAULTS="--only mutations --rounds 0.1 --seed 7": a part of it.
 # make bench: training speed beside the peers', which it installs as well.
 PYTHON ?= python3.11
 PORT ?= 5000
@@ -8,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: install repro test bench lint ui clean
+.PHONY: install repro test faults bench lint ui clean
 
 install: $(INSTALLED)
 
@@ -23,6 +24,9 @@ repro: $(INSTALLED)
 
 test: $(INSTALLED)
 	python -m pytest
+
+faults: $(INSTALLED)
+	python -m tests.faults $(FAULTS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev,bench]'
