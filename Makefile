@@ -1,7 +1,6 @@
 # make repro: everything, from raw data to a registered encoder.  make test: the tests.  Both make .venv first.
 # make faults: kills at random moments and damaged files.  FAULTS="--only mutations --rounds 0.1 --seed 7": a part of it.
 # make bench: training speed beside the peers', which it installs as well.
-PYTHON ?= python3.11
 PORT ?= 5000
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -9,12 +8,24 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
+# The first of these that fits makes .venv. pyenv's shims of versions that are not installed, and a Debian Python without
+# python3-venv, are there but fail.
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
+FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+NEEDED := Hourglass needs Python 3.11, 3.12 or 3.13 with venv. On Debian and Ubuntu: apt install python3-venv git npm. \
+Elsewhere: make PYTHON=/path/to/python3
+
 .PHONY: install repro test faults bench lint ui clean
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  for python in $(PYTHONS); do \
+	    if $$python -c '$(FITS)' 2>/dev/null; then exec $$python -m venv --clear .venv; fi; \
+	  done; \
+	  echo '$(NEEDED)' >&2; exit 1; \
+	}
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
 	@touch $@
 
@@ -22,8 +33,9 @@ repro: $(INSTALLED)
 	dvc repro
 	@python -m pipelines.whereabouts
 
+# A worker for each CPU; TESTS=tests/serving runs a part.
 test: $(INSTALLED)
-	python -m pytest
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 faults: $(INSTALLED)
 	python -m tests.faults $(FAULTS)

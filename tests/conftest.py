@@ -1,0 +1,39 @@
+"""One thread a process, and a worker for every CPU of ours: `make test` runs the test files side by side."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from serving.sessions import available_cpus
+
+# Set before torch is imported, and inherited by the commands that tests start: as many threads as CPUs in every worker
+# would wait for each other, and tensors as small as the tests' gain nothing from a second one.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+# The slowest files, longest first: one that starts last would run on while the other workers have nothing left.
+SLOWEST = (
+    "test_sweep.py",
+    "test_end_to_end.py",
+    "test_export.py",
+    "test_study_generation.py",
+    "test_study_bounds.py",
+    "test_studies.py",
+    "test_study_pretraining.py",
+    "test_training_benchmark.py",
+    "test_odd_data.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `-n auto` starts: as many as this process has CPUs, none beside it for a single one."""
+    cpus = available_cpus()
+    return 0 if cpus == 1 else min(cpus, 8)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slowest files first."""
+    places = {name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
