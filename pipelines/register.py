@@ -35,7 +35,7 @@ def main() -> None:
             reasons = "; ".join(entry.manifest.certificate.failures)
             raise StageError(f"{entry.name}: not registered, its certificate did not pass: {reasons}")
     store = Store.of(project.home)
-    with answered(store):
+    with answered(store), store.alone():
         for entry in entries:
             written = Projection(entry, project.bundle(entry.name), dvc_stage(project, entry.name)).apply(store)
             sys.stdout.write(f"{entry.name}: {', '.join(written) or 'nothing new'}\n")

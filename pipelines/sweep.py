@@ -105,7 +105,7 @@ class SweepPlan:
         """Return where the sweep's runs are tracked."""
         settings = self.experiment.model_dump(mode="json")
         store = Store.of(self.home)
-        return SweepRuns.of(store, self.name, settings, self.key, self.budget_name, self.objective)
+        return SweepRuns(store, self.name, settings, self.key, self.budget_name, self.objective)
 
 
 def run_trials(plan: SweepPlan, live: LiveTracking) -> None:

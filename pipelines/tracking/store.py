@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,30 +37,53 @@ class UnreachableError(StageError):
 
 @dataclass(frozen=True)
 class Store:
-    """A tracking server and model registry: MLFLOW_TRACKING_URI, else SQLite in the project's home."""
+    """A tracking server and model registry: MLFLOW_TRACKING_URI, else SQLite in the project's home.
+
+    Attributes:
+        uri: as MLflow takes it.
+        artifacts: where the project's own store keeps files; None where the store decides.
+        lock: a file that only one writer on this machine holds at a time.
+    """
 
     uri: str
     artifacts: str | None
+    lock: Path
 
     @classmethod
     def of(cls, home: Path) -> Store:
         """Return the store that the environment names, or the project's own."""
-        if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-            return cls(uri, None)
-        return cls(f"sqlite:///{home / 'mlflow.db'}", (home / "mlartifacts").as_uri())
+        uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+        if not uri:
+            database = home / "mlflow.db"
+            return cls(f"sqlite:///{database}", (home / "mlartifacts").as_uri(), _lock_of(database))
+        if (file := sqlite_file(uri)) is not None:
+            return cls(uri, None, _lock_of(file))
+        return cls(uri, None, home / ".hourglass" / "mlflow.lock")
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file, where the store is one."""
+        return sqlite_file(self.uri)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes of this machine from writing: MLflow itself finds and makes in two steps."""
+        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        with self.lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the lock ends with the process, however that ends
+            if self.database is not None and not self.database.exists():
+                create_database(self.database)
+            yield
 
     @cached_property
     def client(self) -> MlflowClient:
         """A client, with MLflow's own habits turned down."""
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        os.environ.pop("MLFLOW_RUN_ID", None)  # an inherited one would be written into
-        import logging
-
+        quieten()
         import mlflow
 
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
+        if self.database is not None and not self.database.exists():
+            with self.alone():
+                pass  # which makes it
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         return mlflow.MlflowClient(self.uri, self.uri)
@@ -80,6 +105,39 @@ class Store:
         return runs[0] if runs else None
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of a SQLite URI such as sqlite:///mlflow.db; None for any other store."""
+    scheme, separator, path = uri.partition(":///")
+    return Path(path) if separator and scheme.partition("+")[0] == "sqlite" and path else None
+
+
+def quieten() -> None:
+    """Turn down MLflow's own habits; before its first import."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.pop("MLFLOW_RUN_ID", None)  # an inherited one would be written into
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def create_database(path: Path) -> None:
+    """Make a SQLite store with all of MLflow's tables: whole or absent, even where this process is killed."""
+    quieten()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    partial = path.with_name(f"{path.name}.partial")
+    for leftover in (partial, partial.with_name(f"{partial.name}-journal")):
+        leftover.unlink(missing_ok=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    made = SqlAlchemyStore(f"sqlite:///{partial}", (path.parent / "mlartifacts").as_uri())
+    made.engine.dispose()
+    partial.replace(path)
+
+
+def _lock_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}.lock")
+
+
 @contextmanager
 def answered(store: Store) -> Iterator[None]:
     """Turn what MLflow and its drivers raise into one line that says what to do.
@@ -95,9 +153,11 @@ def answered(store: Store) -> Iterator[None]:
         yield
     except (MlflowException, requests.RequestException, SQLAlchemyError, OSError) as error:
         reason = " ".join(str(error).split())[:400]
-        raise UnreachableError(
-            f"MLflow at {store.uri}: {reason}. Nothing is lost: mend it and run `dvc repro` again"
-        ) from error
+        if store.database is not None:
+            remedy = f"delete or repair {store.database} and run `python -m pipelines.register`, which makes it anew"
+        else:
+            remedy = "run `dvc repro` again when it answers"
+        raise UnreachableError(f"MLflow at {store.uri}: {reason}. Nothing on disk is lost: {remedy}") from error
 
 
 def metric(key: str, value: float, timestamp: int, step: int, **ties: Any) -> Any:

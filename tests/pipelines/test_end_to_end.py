@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,9 @@ def test_mlflow_is_rebuilt_from_disk_alone(finished: Sandbox) -> None:
     before = mlflow_state(finished.root)
     (finished.root / "mlflow.db").unlink()
     shutil.rmtree(finished.root / "mlartifacts")
-    finished.stage("register")
+    with ThreadPoolExecutor() as pool:  # two at once, on a database that is not there yet
+        for done in [pool.submit(finished.stage, "register") for _ in range(2)]:
+            done.result()
     assert mlflow_state(finished.root) == before
 
 
