@@ -26,9 +26,7 @@ def main(name: str) -> None:
     dataset = open_dataset(project.data(record.dataset))
     model = read_model(project.run(name), record, dataset.schema.item)
     certificate = export(model, record, dataset, project.bundle(name))
-    worst = max(max(c.encoder_difference, c.decoder_difference) for c in certificate.batches)
-    different = sum(c.codes_different for c in certificate.batches)
-    sys.stdout.write(f"{name}: certified; largest difference {worst:.1g}, codes that differ {different}\n")
+    sys.stdout.write(f"{name}: certified; {certificate.summary}\n")
 
 
 def export(model: Model, record: RunRecord, dataset: PreparedDataset, folder: Path) -> Certificate:

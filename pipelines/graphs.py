@@ -66,7 +66,13 @@ def code_contract(model: Model) -> CodeContract:
     """Return what the encoder gives."""
     code = model.code
     dtype = _name(code_dtype(model))
-    return CodeContract(shape=code.shape, dtype=dtype, levels=code.levels, bits_per_item=code.bits_per_item)
+    return CodeContract(
+        shape=code.shape,
+        dtype=dtype,
+        levels=code.levels,
+        bits_per_item=code.bits_per_item,
+        alphabets=code.alphabets if code.levels else None,
+    )
 
 
 def export_encoder(model: Model, folder: Path) -> Graph:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -70,6 +71,12 @@ class CodeContract(_Contract):
     dtype: str
     levels: int | None
     bits_per_item: float
+    alphabets: int | None = Field(
+        default=None,
+        ge=1,
+        description="different codebooks, variables or bits that a discrete code's elements belong to, in turn; null "
+        "for real codes, and in earlier bundles",
+    )
 
 
 class BatchCheck(_Contract):
@@ -78,8 +85,11 @@ class BatchCheck(_Contract):
     batch: int
     items: int
     encoder_difference: float = Field(description="largest |onnx - torch| of a real code or a discrete one's embedding")
-    codes_different: int = Field(description="discrete codes that differ")
-    codes_different_beyond_ties: int = Field(description="those whose two nearest choices were not a numeric tie")
+    codes_compared: int | None = Field(
+        default=None, description="elements of discrete codes, or units that sparse ones keep; null in earlier bundles"
+    )
+    codes_different: int = Field(description="those of them that differ")
+    codes_different_beyond_ties: int = Field(description="those that differ where the two choices are no numeric tie")
     decoder_difference: float = Field(
         description="largest |onnx - torch| of a rebuilt value; both relative to the largest"
     )
@@ -92,8 +102,27 @@ class Certificate(_Contract):
     failures: tuple[str, ...]
     batches: tuple[BatchCheck, ...]
     tolerance: float = Field(description="bound on encoder and decoder differences, relative to the largest value")
-    tie_bound: float = Field(description="relative gap between the two nearest choices under which they are a tie")
+    tie_bound: float = Field(
+        description="gap between two choices up to which they are a tie, relative to the spread of all; in bundles "
+        "without `different_bound`, to their size"
+    )
+    different_bound: float | None = Field(
+        default=None, description="share of the codes compared that may differ as ties; null in earlier bundles"
+    )
     random_operators: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """What was found, in a line: `largest difference 1e-06, 6 of 100352 codes differ (all ties)`."""
+        worst = max((max(c.encoder_difference, c.decoder_difference) for c in self.batches), default=0.0)
+        compared = sum(c.codes_compared or 0 for c in self.batches)
+        different = sum(c.codes_different for c in self.batches)
+        beyond = sum(c.codes_different_beyond_ties for c in self.batches)
+        found = [f"largest difference {worst:.1g}"]
+        if compared or different:
+            ties = f" ({f'{beyond} of them no ties' if beyond else 'all ties'})" if different else ""
+            found.append(f"{different}{f' of {compared}' if compared else ''} codes differ{ties}")
+        return ", ".join(found)
 
 
 class Manifest(_Contract):
@@ -115,8 +144,13 @@ class Manifest(_Contract):
 
     def computed_digest(self) -> str:
         """Return the sha256 of everything but `digest`, as canonical JSON."""
-        content = self.model_dump(mode="json", exclude={"digest"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return content_digest(self.model_dump(mode="json"))
+
+
+def content_digest(document: Mapping[str, Any]) -> str:
+    """Return the sha256 of a manifest's JSON without its `digest`: of what is written there, be it an earlier one's."""
+    content = {key: value for key, value in document.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
@@ -136,13 +170,13 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{folder}: no {MANIFEST} there, so it is not a bundle")
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(content := path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(f"{path}: {where}: {first['msg']}") from error
-    if manifest.digest != manifest.computed_digest():
-        raise BundleError(f"{path}: digest is {manifest.digest}, of its content {manifest.computed_digest()}")
+    if manifest.digest != (computed := content_digest(json.loads(content))):
+        raise BundleError(f"{path}: digest is {manifest.digest}, of its content {computed}")
     for graph in (manifest.encoder, manifest.decoder):
         if graph is None:
             continue

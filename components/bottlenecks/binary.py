@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed, shortfalls
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.items import ItemSpec
@@ -53,7 +53,7 @@ class Binary(Bottleneck):
         super().__init__()
         self.settings = settings
         self.latent_shape = self.embedding_shape = (settings.size,)
-        self.code = CodeSpec(shape=(settings.size,), levels=2)
+        self.code = CodeSpec(shape=(settings.size,), levels=2, alphabets=settings.size)
 
     def forward(self, latents: Tensor) -> Squeezed:
         """Return signs; drawn where there is noise and the mode is training."""
@@ -74,10 +74,9 @@ class Binary(Bottleneck):
         return 2.0 * codes.float() - 1.0
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
-        """Return how far wrong bits' logits lie from 0, relative to 1 + the item's largest; 0 of right bits."""
+        """See :class:`Bottleneck`; a bit is chosen between its logit and 0, the other bit's."""
         logits = latents.float()
-        scale = 1 + logits.abs().amax(1, keepdim=True)
-        return torch.where(self.encode(logits) == codes, 0.0, logits.abs() / scale)
+        return shortfalls(torch.stack([torch.zeros_like(logits), logits], -1), codes)
 
     def posterior(self, latents: Tensor) -> Posterior | None:
         """See :class:`Bottleneck`; the prior is a fair coin for each bit. None where bits are not drawn but taken."""

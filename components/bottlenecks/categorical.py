@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed, shortfalls
 from components.bottlenecks.rates import refuse_dearer
 from components.items import ItemSpec
 from components.settings import Settings
@@ -68,7 +68,8 @@ class Categorical(Bottleneck):
         super().__init__()
         self.settings = settings
         self.latent_shape = self.embedding_shape = (settings.variables, settings.classes)
-        self.code = CodeSpec(shape=(settings.variables,), levels=settings.classes)
+        variables = settings.variables
+        self.code = CodeSpec(shape=(variables,), levels=settings.classes, alphabets=variables)
         self.temperature = settings.temperature
 
     def anneal(self, progress: float) -> None:
@@ -96,11 +97,8 @@ class Categorical(Bottleneck):
         return F.one_hot(codes.long(), self.settings.classes).float()
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
-        """Return how far the chosen logits fall short of the largest, relative to 1 + the item's largest."""
-        logits = latents.float()
-        chosen = logits.gather(-1, codes.long()[..., None])[..., 0]
-        scale = 1 + logits.abs().flatten(1).amax(1, keepdim=True)
-        return (logits.amax(-1) - chosen) / scale
+        """See :class:`Bottleneck`; classes are chosen by their logits."""
+        return shortfalls(latents.float(), codes)
 
     def posterior(self, latents: Tensor) -> Posterior:
         """See :class:`Bottleneck`; the prior is uniform, and codes are one-hot as when served, not relaxed."""

@@ -7,7 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
+
+SMALLEST = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -16,11 +19,14 @@ class CodeSpec:
 
     `levels` is the number of values that each element of a discrete code can take; None for real codes, which cost
     32 bits an element. `bits` is what an item costs where that is not the product of the two, as in a sparse code.
+    `alphabets` is how many different codebooks, variables or bits the elements of a discrete code belong to, in turn:
+    elements 0, alphabets, 2 * alphabets and so on share the first. Only within one can levels be counted together.
     """
 
     shape: tuple[int, ...]
     levels: int | None
     bits: float | None = None
+    alphabets: int = 1
 
     @property
     def bits_per_item(self) -> float:
@@ -91,12 +97,40 @@ class Bottleneck(nn.Module, ABC):
         """Return what the decoder takes, (batch, *embedding_shape), from stored codes."""
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor | None:
-        """Return how much worse each discrete choice in `codes` is than the best, of their shape; None for real codes.
+        """Return how much worse each choice in `codes` is than the best, of their shape; None where nothing is chosen.
 
-        0 is the best choice or one that ties with it; relative to the size of what is compared.
+        0 is the best choice or one that ties with it. Relative to the :func:`spread` of the alternatives, which an
+        offset that they have in common does not change.
         """
         return None
+
+    def with_choices(self, latents: Tensor, codes: Tensor) -> Tensor:
+        """Return what the decoder takes, (batch, *embedding_shape), if the choices are those of `codes`.
+
+        Discrete codes are nothing but choices; in real ones there are none, unless a bottleneck says otherwise.
+        """
+        return self.embed(codes if self.code.levels else self.encode(latents))
 
     def posterior(self, latents: Tensor) -> Posterior | None:
         """Return the distribution of codes given latents (batch, *latent_shape); None where a code is one value."""
         return None
+
+
+def spread(scores: Tensor) -> Tensor:
+    """Return the standard deviation of alternatives' scores (..., alternatives), averaged over choices; never 0.
+
+    Averaged, because that of a choice between two is half their difference, which would leave no choice a tie.
+    """
+    return scores.std(-1, correction=0).mean().clamp(min=SMALLEST)
+
+
+def shortfalls(scores: Tensor, chosen: Tensor) -> Tensor:
+    """Return how far the chosen alternatives' scores fall short of the best, in spreads.
+
+    Args:
+        scores: (..., alternatives), the largest the best.
+        chosen: indices (...).
+    """
+    scores = scores.double()
+    gaps = scores.amax(-1) - scores.gather(-1, chosen.long()[..., None])[..., 0]
+    return gaps / spread(scores)

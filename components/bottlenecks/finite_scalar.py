@@ -101,7 +101,7 @@ class FiniteScalar(Bottleneck):
         return self._unpacked(codes).float() / self.half_width
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
-        """Return how much farther than the nearest the worst of a vector's chosen levels lies, relative to `levels`."""
+        """See :class:`Bottleneck`; that of a vector's worst level. The spread is taken to be the number of levels."""
         bounded = self.bounded(latents.float())
         excess = (bounded - self._unpacked(codes)).abs() - (bounded - bounded.round()).abs()
         return (excess / self.levels).amax(-1)

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed, shortfalls, spread
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.bottlenecks.vector_quantizer import CodebookSettings, VectorQuantizer, VectorQuantizerSettings
@@ -49,7 +49,7 @@ class ResidualQuantizer(Bottleneck):
         super().__init__()
         self.depth = settings.depth
         self.latent_shape = self.embedding_shape = (positions, settings.size)
-        self.code = CodeSpec(shape=(positions * settings.depth,), levels=settings.entries)
+        self.code = CodeSpec((positions * settings.depth,), levels=settings.entries, alphabets=settings.depth)
         stage = VectorQuantizerSettings.model_validate(settings.model_dump(exclude={"kind", "depth"}))
         self.stages = nn.ModuleList(VectorQuantizer(stage, positions) for _ in range(settings.depth))
 
@@ -88,17 +88,17 @@ class ResidualQuantizer(Bottleneck):
         return total
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
-        """Return how much farther than the nearest each chosen entry lies from what the chosen ones before it leave.
+        """See :class:`Bottleneck`; a stage chooses by squared distances to what the choices before it leave.
 
-        Relative to the geometric mean of the squared lengths at the first stage and at the entry's own: a residual is
+        Relative to the geometric mean of the spread at the first stage and of that at the choice's own: a residual is
         a difference of numbers as large as the latent, and is as inexact as they are.
         """
-        latents, regrets = latents.float(), []
-        total, first = torch.zeros_like(latents), self._stages()[0].scale(latents)
+        residual, regrets, spreads = latents.float(), [], []
         for stage, indices in zip(self._stages(), self._by_stage(codes), strict=True):
-            residual = latents - total
-            regrets.append(stage.regrets(residual, indices) * (stage.scale(residual) / first).sqrt())
-            total = total + stage.embed(indices)
+            distances = stage.distances(residual)
+            spreads.append(spread(distances))
+            regrets.append(shortfalls(-distances, indices) * (spreads[-1] / spreads[0]).sqrt())
+            residual = residual - stage.embed(indices)
         return torch.stack(regrets, dim=-1).flatten(1)
 
     def _stages(self) -> list[VectorQuantizer]:

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed, spread
 from components.bottlenecks.rates import refuse_wider
 from components.items import ItemSpec
 from components.settings import SettingError, Settings
@@ -67,3 +67,17 @@ class TopK(Bottleneck):
     def embed(self, codes: Tensor) -> Tensor:
         """See :class:`Bottleneck`."""
         return codes
+
+    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
+        """See :class:`Bottleneck`; what is chosen is which units stay, by the sum of their activations.
+
+        All units of an item have the same: what the sum falls short of the largest that `active` units can have.
+        """
+        activations, kept = latents.double().relu(), codes != 0
+        short = activations.topk(self.active, dim=1).values.sum(1) - (activations * kept).sum(1)
+        short = short.masked_fill(kept.sum(1) > self.active, math.inf)
+        return (short / spread(latents.double()))[:, None].expand_as(codes)
+
+    def with_choices(self, latents: Tensor, codes: Tensor) -> Tensor:
+        """Return the activations (batch, size) of the units that stay in `codes`, the others 0."""
+        return latents.float().relu() * (codes != 0)

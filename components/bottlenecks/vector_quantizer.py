@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed, shortfalls
 from components.bottlenecks.gradients import rotated_through, straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.items import ItemSpec
@@ -142,14 +142,12 @@ class VectorQuantizer(Bottleneck):
         return F.embedding(codes.long(), self._entries())
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
-        """Return how much farther than the nearest the chosen entries lie, relative to the squared lengths."""
-        distances = self._distances(self._directed(latents.float()), self._entries())
-        chosen = distances.gather(-1, codes.long()[..., None])[..., 0]
-        return (chosen - distances.amin(-1)) / self.scale(latents)
+        """See :class:`Bottleneck`; entries are chosen by their squared distances."""
+        return shortfalls(-self.distances(latents), codes)
 
-    def scale(self, latents: Tensor) -> Tensor:
-        """Return the squared lengths (batch, positions) of latents plus that of the longest entry."""
-        return self._directed(latents.float()).square().sum(-1) + self._entries().square().sum(-1).max()
+    def distances(self, latents: Tensor) -> Tensor:
+        """Return the squared distances (batch, positions, entries), in float64, less the latents' own squares."""
+        return self._distances(self._directed(latents.float()).double(), self._entries().double())
 
     def _directed(self, vectors: Tensor) -> Tensor:
         """Scale vectors (..., size) to length 1 where only their directions count."""

@@ -163,6 +163,10 @@ class Autoencoder(Model):
         """See :class:`Model`."""
         return self.bottleneck.regrets(self.latents(items), codes)
 
+    def with_choices(self, items: Tensor, codes: Tensor) -> Tensor:
+        """See :class:`Model`."""
+        return self.bottleneck.with_choices(self.latents(items), codes)
+
     def _error(self, items: Tensor, output: Tensor) -> dict[str, Tensor]:
         """Return the loss's first term, of scaled items and what the decoder gave, both (batch, *item.shape)."""
         if self.reconstruction == "bernoulli":

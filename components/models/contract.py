@@ -93,8 +93,12 @@ class Model(Trainable):
         return None
 
     def regrets(self, items: Tensor, codes: Tensor) -> Tensor | None:
-        """Return how much worse than the best each discrete choice is, see :meth:`Bottleneck.regrets`."""
+        """Return how much worse than the best each choice in `codes` is, see :meth:`Bottleneck.regrets`."""
         return None
+
+    def with_choices(self, items: Tensor, codes: Tensor) -> Tensor:
+        """Return the items' embedding if the choices are those of `codes`, see :meth:`Bottleneck.with_choices`."""
+        return self.embed(codes if self.code.levels else self.encode(items))
 
 
 class Scaling(nn.Module):

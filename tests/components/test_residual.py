@@ -123,11 +123,11 @@ def test_a_wrong_choice_is_regretted_where_it_was_made_and_excused_after_it() ->
     assert made.encode(given).tolist() == [[0, 0]]
     assert torch.equal(made.regrets(given, torch.tensor([[0, 0]])), torch.zeros(1, 2))
     # 10 is the worse first choice by 5.1² - 4.9² = 2; -5 is then the best second one.
-    first = 4.9**2 + 100**2
-    torch.testing.assert_close(made.regrets(given, torch.tensor([[1, 1]])), torch.tensor([[2 / first, 0.0]]))
+    first = np.std([4.9**2, 5.1**2, 95.1**2])
+    np.testing.assert_allclose(made.regrets(given, torch.tensor([[1, 1]])), [[2 / first, 0.0]], rtol=1e-5)
     # After it 0 leaves -5.1 instead of -0.1.
-    second = (5.1**2 - 0.1**2) / math.sqrt(first * (5.1**2 + 5**2))
-    torch.testing.assert_close(made.regrets(given, torch.tensor([[1, 2]])), torch.tensor([[2 / first, second]]))
+    second = (5.1**2 - 0.1**2) / math.sqrt(first * np.std([10.1**2, 0.1**2, 5.1**2]))
+    np.testing.assert_allclose(made.regrets(given, torch.tensor([[1, 2]])), [[2 / first, second]], rtol=1e-5)
 
 
 def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_depth() -> None:

@@ -201,9 +201,19 @@ def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> N
     made = quantizer([[0.0, 0.0], [4.0, 0.0], [100.0, 0.0]], positions=3)
     latents = torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]])
     assert torch.equal(made.regrets(latents, made.encode(latents)), torch.zeros(1, 3))
-    # The other of the two nearest: 5 and 5, then 9 and 1, then 12.25 and 0.25; the longest entry's square is 10000.
+    # The other of the two nearest: 5 and 5, then 9 and 1, then 12.25 and 0.25.
     second = made.regrets(latents, torch.tensor([[1, 1, 0]]))
-    torch.testing.assert_close(second, torch.tensor([[0.0, 8 / 10001, 12 / 10012.25]]))
+    spread = np.std([[5, 5, 98**2 + 1], [1, 9, 99**2], [12.25, 0.25, 96.5**2]], axis=1).mean()
+    np.testing.assert_allclose(second.numpy(), [[0.0, 8 / spread, 12 / spread]])
+
+
+def test_regrets_do_not_shrink_where_latents_and_entries_are_moved_alike() -> None:
+    latents, entries = torch.tensor([[[2.0, 1.0], [1.0, 0.0]]]), torch.tensor([[0.0, 0.0], [4.0, 0.0], [6.0, 0.0]])
+    here, there = (
+        quantizer((entries + offset).tolist(), positions=2).regrets(latents + offset, torch.tensor([[2, 1]]))
+        for offset in (0.0, 4096.0)
+    )
+    np.testing.assert_allclose(here.numpy(), there.numpy(), rtol=1e-6)
 
 
 def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_entries() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from tiny_bundles import CODEBOOK, SHAPE, write_linear, write_quantized
+from tiny_bundles import CODEBOOK, PASSED, SHAPE, write_linear, write_quantized
 
 from serving import manifest
 from serving.bundle import MANIFEST, Bundle, BundleError, Manifest
+from serving.manifest import BatchCheck
 
 REUSED_FIXTURE = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -131,6 +133,36 @@ def test_a_manifest_changed_by_hand_is_refused(tmp_path: Path) -> None:
     (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace('"linear"', '"better"'))
     with pytest.raises(BundleError, match="digest is"):
         Bundle.load(folder)
+
+
+def test_a_bundle_from_before_a_field_was_added_is_still_read(tmp_path: Path, pictures: np.ndarray) -> None:
+    folder = write_quantized(tmp_path / "bundle")
+    expected = Bundle.load(folder).encode(pictures)
+    document = json.loads((folder / MANIFEST).read_text())
+    del document["code"]["alphabets"], document["certificate"]["different_bound"], document["digest"]
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(document | {"digest": digest}))
+    bundle = Bundle.load(folder)
+    assert bundle.manifest.code.alphabets is bundle.manifest.certificate.different_bound is None
+    np.testing.assert_array_equal(bundle.encode(pictures), expected)
+
+
+def test_a_certificate_says_how_many_codes_differ_of_how_many() -> None:
+    def summary(**found: int) -> str:
+        checks = [
+            BatchCheck(batch=n, items=70, encoder_difference=3e-7, decoder_difference=n * 1e-6, **found) for n in (1, 2)
+        ]
+        return PASSED.model_copy(update={"batches": tuple(checks)}).summary
+
+    none = {"codes_different": 0, "codes_different_beyond_ties": 0}
+    assert summary(codes_compared=0, **none) == "largest difference 2e-06"
+    assert summary(codes_compared=500, **none) == "largest difference 2e-06, 0 of 1000 codes differ"
+    ties = {"codes_different": 3, "codes_different_beyond_ties": 0}
+    assert summary(codes_compared=500, **ties) == "largest difference 2e-06, 6 of 1000 codes differ (all ties)"
+    assert summary(**ties) == "largest difference 2e-06, 6 codes differ (all ties)"
+    wrong = {"codes_different": 3, "codes_different_beyond_ties": 1}
+    assert summary(codes_compared=500, **wrong).endswith("6 of 1000 codes differ (2 of them no ties)")
 
 
 @pytest.mark.parametrize("file", ["encoder.onnx", "decoder.onnx"])
