@@ -1,10 +1,11 @@
 """What a code is worth: how much of an item it keeps, what it is good for, how evenly a codebook is used.
 
-Everything here takes numpy arrays and gives one figure an item, or one figure in all.
+Everything here takes numpy arrays and gives one figure an item, a position or a codebook, or one figure in all.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -98,15 +99,58 @@ def active_fractions(codes: Floats, silent: float = 0.1) -> Floats:
     return shares
 
 
-def codebook_usage(counts: Integers) -> float:
-    """Return the share of a codebook's entries that were used at all, from how often each was (entries,)."""
-    return float((counts > 0).mean())
+def code_counts(codes: Integers, levels: int, alphabets: int) -> Integers:
+    """Return how often each alphabet's entries are used, (alphabets, levels).
+
+    Args:
+        codes: integers below `levels`, (n, elements).
+        levels: entries of each alphabet.
+        alphabets: see :class:`CodeSpec`.
+    """
+    numbered = codes.reshape(-1, alphabets).astype(np.int64) + levels * np.arange(alphabets)
+    return np.bincount(numbered.reshape(-1), minlength=alphabets * levels).reshape(alphabets, levels)
 
 
-def codebook_perplexity(counts: Integers) -> float:
-    """Return exp of the entropy of a codebook's use: as many entries, evenly used, would carry as much."""
-    shares = counts[counts > 0] / counts.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+def entropies(counts: Integers) -> Floats:
+    """Return the entropy in bits of each row of counts, (rows,), of (rows, entries): of the frequencies as they are.
+
+    That is less than the entropy of what was sampled, the more so the fewer samples there are for an entry.
+    """
+    shares = counts / counts.sum(1, keepdims=True)
+    return np.asarray(-(shares * np.log2(np.where(shares > 0, shares, 1.0))).sum(1), np.float64)
+
+
+def codebook_figures(counts: Integers) -> dict[str, float]:
+    """Return the mean and the worst usage and perplexity of codebooks from how often entries are used.
+
+    Usage is the share of entries used at all. Perplexity is 2 to the entropy of the use: as many entries, evenly used,
+    would carry as much. Counted together, codebooks that use one entry each would look well used.
+
+    Args:
+        counts: (alphabets, entries), see :func:`code_counts`.
+    """
+    usages, perplexities = (counts > 0).mean(1), 2.0 ** entropies(counts)
+    return {
+        "codebook_usage": float(usages.mean()),
+        "codebook_usage_worst": float(usages.min()),
+        "codebook_perplexity": float(perplexities.mean()),
+        "codebook_perplexity_worst": float(perplexities.min()),
+    }
+
+
+def position_entropies(codes: Integers) -> Floats:
+    """Return the entropy in bits of each element of discrete codes over items, (elements,), of (n, elements).
+
+    Their sum is what a code takes if each element is coded by its own frequencies, those of these items, and without
+    regard to the others: at least the entropy of the whole code. The tables of frequencies are not counted.
+    """
+    columns = codes.reshape(len(codes), -1).T
+    return np.concatenate([entropies(np.unique(column, return_counts=True)[1][None]) for column in columns])
+
+
+def distinct(rows: npt.NDArray[Any]) -> int:
+    """Return how many different items there are in an array (n, ...)."""
+    return len({hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows})
 
 
 def principal_angles(first: Floats, second: Floats) -> Floats:

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from components.metrics import codebook_perplexity, codebook_usage
+from components.metrics import code_counts, codebook_figures
 from components.settings import Settings
 from components.state import State
 
@@ -133,25 +133,23 @@ def initialize(model: Trainable, items: Tensor) -> None:
 
 @torch.no_grad()
 def measure(model: Trainable, items: Tensor) -> dict[str, float]:
-    """Return the means of a model's losses and figures over raw items (n, *item.shape), and the use of a codebook."""
+    """Return the means of a model's losses and figures over raw items (n, *item.shape), and the use of codebooks."""
     from components.models.contract import Model  # here: models import this module
 
     model.eval()
     totals: dict[str, float] = {}
     encoder = model if isinstance(model, Model) and model.code.levels else None
-    counts = None if encoder is None else torch.zeros(encoder.code.levels or 0, dtype=torch.long)
+    counts: Any = 0
     for batch in torch.split(items, MEASURE_BATCH):
         losses = model.losses(batch)
         losses["loss"] = torch.stack(list(losses.values())).sum()
         for name, value in (losses | model.figures(batch)).items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
-        if encoder is not None and counts is not None:
-            counts += torch.bincount(encoder.encode(batch).flatten().long().cpu(), minlength=len(counts))
+        if encoder is not None:
+            codes = encoder.encode(batch).cpu().numpy()
+            counts = counts + code_counts(codes, encoder.code.levels or 0, encoder.code.alphabets)
     means = {name: total / len(items) for name, total in totals.items()}
-    if counts is not None:
-        means["codebook_usage"] = codebook_usage(counts.numpy())
-        means["codebook_perplexity"] = codebook_perplexity(counts.numpy())
-    return means
+    return means if encoder is None else means | codebook_figures(counts)
 
 
 def as_tensor(items: np.ndarray[Any, Any], device: torch.device | None = None) -> Tensor:

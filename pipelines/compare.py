@@ -21,8 +21,9 @@ from pipelines.studies.results import Result, read_results
 
 Row = dict[str, str | float | None]
 
-FIGURES = ("mse", "psnr", "ssim", "knn_accuracy", "probe_accuracy", "codebook_usage", "codebook_perplexity",
-           "active_fraction", "encode_items_per_second")  # fmt: skip
+FIGURES = ("mse", "psnr", "ssim", "knn_accuracy", "probe_accuracy", "codebook_usage", "codebook_usage_worst",
+           "codebook_perplexity", "codebook_perplexity_worst", "distinct_codes", "distinct_code_share",
+           "entropy_per_position", "entropy_per_item", "active_fraction", "encode_items_per_second")  # fmt: skip
 
 
 def main() -> None:
@@ -50,6 +51,7 @@ def leaderboard_row(entry: Entry) -> Row:
         "squared_error_low": low,
         "squared_error_high": high,
         **{key: entry.figure(key) for key in FIGURES},
+        "collapsed": entry.collapsed or None,
         "parameters": entry.record.parameters,
         "trials": len(entry.record.trials),
         "trial_seconds": entry.record.trial_seconds,

@@ -28,7 +28,10 @@ class Evidence(BaseModel):
 
 
 class Metrics(BaseModel):
-    """metrics/<experiment>.json: figures by name, 95 % intervals of those that are means over items."""
+    """metrics/<experiment>.json: figures by name, 95 % intervals of those that are means over items.
+
+    `collapsed` holds the reasons why the code is called so, none where it is sound; see :mod:`pipelines.collapse`.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, FiniteFloat]
@@ -36,6 +39,7 @@ class Metrics(BaseModel):
     bits_per_item: FiniteFloat
     intervals: dict[str, tuple[FiniteFloat, FiniteFloat]]
     evidence: tuple[Evidence, ...]
+    collapsed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Entry:
     def dataset(self) -> str:
         """The dataset's name."""
         return self.record.dataset
+
+    @property
+    def collapsed(self) -> str:
+        """Why the code is called collapsed, in words; empty where it is sound."""
+        return "; ".join(self.metrics.collapsed)
 
     @property
     def kinds(self) -> dict[str, str | None]:

@@ -19,7 +19,8 @@ from components import metrics
 from components.data import PreparedDataset, open_dataset
 from components.items import ItemSpec
 from pipelines import pictures
-from pipelines.project import Project, stage, written_whole
+from pipelines.collapse import distinct_codes, reasons
+from pipelines.project import Project, StageError, stage, written_whole
 from pipelines.settings import load_params
 from serving.bundle import Bundle
 
@@ -42,15 +43,19 @@ def main(name: str) -> None:
     rebuilt = bundle.decode(codes) if bundle.manifest.decoder else None
     features = bundle.embed(test)
     figures: Figures = {"bits_per_item": bundle.manifest.code.bits_per_item}
-    figures |= fidelity(dataset.schema.item, test, rebuilt)
+    scaled = dataset.schema.item.scaled(test)
+    figures |= fidelity(dataset.schema.item, scaled, rebuilt)
     figures |= usefulness(bundle, dataset, features)
     figures |= code_use(bundle, codes)
     figures["encode_items_per_second"] = len(test) / seconds
-    document = describe(figures, params.seed, bundle, codes)
+    errors = figures.get("squared_error")
+    why = reasons(scaled, codes, bundle.manifest.code, None if errors is None else np.asarray(errors))
+    document = describe(figures, why, params.seed, bundle, codes)
     draw(project.plots(name), bundle, dataset, test, rebuilt, features, codes)
     write_metrics(project.metrics(name), document)
-    shown = ", ".join(f"{key} {value:.4g}" for key, value in document.items() if isinstance(value, float))
-    sys.stdout.write(f"{name}: {shown}\n")
+    shown = [f"{key} {value:.4g}" for key, value in document.items() if isinstance(value, float)]
+    shown += [f"collapsed: {reason}" for reason in why]
+    sys.stdout.write(f"{name}: {', '.join(shown)}\n")
 
 
 def encode_timed(bundle: Bundle, items: Array) -> tuple[Array, float]:
@@ -64,11 +69,10 @@ def encode_timed(bundle: Bundle, items: Array) -> tuple[Array, float]:
     return codes, statistics.median(took)
 
 
-def fidelity(item: ItemSpec, items: Array, rebuilt: Array | None) -> Figures:
-    """Measure what a code keeps of an item; nothing where items cannot be rebuilt."""
+def fidelity(item: ItemSpec, scaled: Array, rebuilt: Array | None) -> Figures:
+    """Measure what a code keeps of scaled items; nothing where they cannot be rebuilt."""
     if rebuilt is None:
         return {}
-    scaled = item.scaled(items)
     squared = metrics.squared_errors(scaled, rebuilt)
     figures: Figures = {"squared_error": squared, "mse": squared / item.values}
     if item.kind == "image":
@@ -95,20 +99,39 @@ def usefulness(bundle: Bundle, dataset: PreparedDataset, features: Array) -> Fig
 
 
 def code_use(bundle: Bundle, codes: Array) -> Figures:
-    """Measure how the test split uses a code: a codebook's entries, or the units of real codes."""
-    if bundle.manifest.code.levels is None:
+    """Measure how the test split uses a code: its codebooks' entries, or the units of real codes."""
+    code = bundle.manifest.code
+    if code.levels is None:
         return {"active_fraction": metrics.active_fractions(codes)}
-    counts = np.bincount(codes.reshape(-1), minlength=bundle.manifest.code.levels)
+    bits, distinct = metrics.position_entropies(codes), distinct_codes(codes, code)
     return {
-        "codebook_usage": metrics.codebook_usage(counts),
-        "codebook_perplexity": metrics.codebook_perplexity(counts),
+        **metrics.codebook_figures(codebook_counts(bundle, codes, code.levels)),
+        "distinct_codes": float(distinct),
+        "distinct_code_share": distinct / len(codes),
+        "entropy_per_position": float(bits.mean()),
+        "entropy_per_item": float(bits.sum()),
     }
 
 
-def describe(figures: Figures, seed: int, bundle: Bundle, codes: Array) -> dict[str, Any]:
-    """Return the metrics file's content: figures by name, 95 % bootstrap intervals, and what was measured.
+def codebook_counts(bundle: Bundle, codes: Array, levels: int) -> Array:
+    """Return how often the entries of each codebook, variable or bit are used, (alphabets, levels).
 
-    Intervals and evidence are lists, which `dvc metrics` leaves out of its tables.
+    Raises:
+        StageError: the bundle is of an earlier version, which does not say how many there are.
+    """
+    alphabets = bundle.manifest.code.alphabets
+    if alphabets is None:
+        raise StageError(
+            f"{bundle.name}: the bundle does not say which elements share a codebook; "
+            f"run `python -m pipelines.export {bundle.name}`"
+        )
+    return metrics.code_counts(codes, levels, alphabets)
+
+
+def describe(figures: Figures, collapsed: list[str], seed: int, bundle: Bundle, codes: Array) -> dict[str, Any]:
+    """Return the metrics file's content: figures, why the code is called collapsed, 95 % intervals, what was measured.
+
+    All but the figures are lists, which `dvc metrics` leaves out of its tables.
     """
     per_item = {name: values for name, values in figures.items() if isinstance(values, np.ndarray)}
     means = {name: float(values.mean()) for name, values in per_item.items()}
@@ -117,6 +140,7 @@ def describe(figures: Figures, seed: int, bundle: Bundle, codes: Array) -> dict[
     return {
         **means,
         **single,
+        "collapsed": collapsed,
         "intervals": {name: list(metrics.bootstrap_interval(values, seed)) for name, values in per_item.items()},
         "evidence": [{"bundle": bundle.manifest.digest, "items": len(codes), "codes_sha256": digest}],
     }
@@ -139,7 +163,7 @@ def draw(
             pictures.draw_rebuilt(item, item.scaled(items[chosen]), rebuilt[chosen], made / "reconstructions.png")
         pictures.draw_codes(features, dataset.labels("test"), dataset.schema.classes, made / "codes.png")
         if bundle.manifest.code.levels is not None:
-            counts = np.bincount(codes.reshape(-1), minlength=bundle.manifest.code.levels)
+            counts = codebook_counts(bundle, codes, bundle.manifest.code.levels)
             pictures.draw_codebook(counts, made / "codebook.png")
 
 

@@ -21,7 +21,11 @@ SIGNIFICANT = "four significant digits"
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the leaderboard and what it tells a newcomer; `better` is empty where neither side is."""
+    """A figure of the leaderboard and what it tells a newcomer.
+
+    `better` is empty where neither side is. `worst` is the key of the lowest of the values that the figure is the mean
+    of, where that is measured.
+    """
 
     key: str
     title: str
@@ -29,6 +33,7 @@ class Column:
     better: Literal["lower", "higher", ""]
     meaning: str
     style: str
+    worst: str = ""
 
     @property
     def marked(self) -> bool:
@@ -53,9 +58,18 @@ COLUMNS = (
     Column("probe_accuracy", "Probe", "% right", "higher",
            "Test items whose class a linear classifier tells from the code alone.", ".2%"),
     Column("codebook_usage", "Codebook used", "%", "higher",
-           "Codebook entries that the test items use at all. Only discrete codes have a codebook.", ".1%"),
+           "Codebook entries that the test items use at all. Only discrete codes have codebooks; each stage of a "
+           "residual quantizer, each variable and each bit is one of its own. The figure is their mean, below it is "
+           "the worst.", ".1%", "codebook_usage_worst"),
     Column("codebook_perplexity", "Perplexity", "entries", "higher",
-           "How many codebook entries, if all were used evenly, would carry as much as the ones in use.", ",.0f"),
+           "How many entries of a codebook, if all were used evenly, would carry as much as the ones in use. The mean "
+           "over codebooks, below it the worst.", ",.1f", "codebook_perplexity_worst"),
+    Column("distinct_codes", "Distinct codes", "of the test items", "",
+           "How many different codes the test items have. Items with the same code cannot be distinguished.", ",.0f"),
+    Column("entropy_per_item", "Entropy", "bits per item", "",
+           "What a code would take if each of its elements were coded by its own frequencies on the test items, "
+           "summed: fewer bits than the price where entries are used unevenly. Elements that depend on each other "
+           "could be coded in less; the tables of frequencies are not counted.", ",.1f"),
     Column("active_fraction", "Active", "% of units", "",
            "Units of the code that an item activates, above a tenth of the largest value that the unit takes. A sparse "
            "code has few.", ".1%"),

@@ -83,15 +83,21 @@ def scatter_classes(axes: Any, points: Array, labels: Array | None, classes: Seq
 
 
 def draw_codebook(counts: Array, path: Path) -> None:
-    """Draw how often each codebook entry (entries,) was used, most used first, beside an even use."""
+    """Draw how often the entries of codebooks (codebooks, entries) were used, most used first, beside an even use.
+
+    Of several codebooks the mean of their ranked shares is filled, and a line is the most uneven.
+    """
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
     axes = figure.add_subplot()
-    shares = 100 * np.sort(counts)[::-1] / counts.sum()
+    ranked = 100 * np.sort(counts)[:, ::-1] / counts.sum(1, keepdims=True)
+    shares = ranked.mean(0)
+    if len(ranked) > 1:
+        worst = ranked[np.square(ranked).sum(1).argmax()]
+        axes.step(np.arange(1, len(shares) + 1), worst, where="mid", color=INK, lw=1, label="most uneven")
+        axes.legend(frameon=False)
     axes.fill_between(np.arange(1, len(shares) + 1), shares, step="mid", color=ACCENT, alpha=0.8, lw=0)
     axes.axhline(100 / len(shares), color=MUTED, ls="--", lw=1)
     axes.annotate("even use", (len(shares), 100 / len(shares)), ha="right", va="bottom", color=INK, fontsize=8)
-    axes.set(
-        xlabel="codebook entry, most used first", ylabel="% of the test split's codes", xlim=(1, len(shares)), ylim=0
-    )
+    axes.set(xlabel="codebook entry, most used first", ylabel="% of the codebook's use", xlim=(1, len(shares)), ylim=0)
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)

@@ -17,12 +17,12 @@ from matplotlib.transforms import ScaledTranslation
 
 from pipelines.entries import FAMILIES, Family
 from pipelines.names import place_names, side_by_side
-from pipelines.style import INK, MARKERS, MUTED, PALETTE, save
+from pipelines.style import ALARM, INK, MARKERS, MUTED, PALETTE, save
 
 if TYPE_CHECKING:
     from pipelines.entries import Entry
 
-FRONT = "front: nothing as small is better"
+FRONT, COLLAPSED = "front: nothing as small is better", "collapsed"
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def draw_rate_distortion(entries: Sequence[Entry], path: Path) -> None:
         frame(axes, panel, group)
     families = {entry.family for group in groups for entry in group}
     legend = {str(family): Line2D([], [], ls="none", **look(family)) for family in FAMILIES if family in families}
+    if any(entry.collapsed for group in groups for entry in group):
+        legend[COLLAPSED] = Line2D([], [], ls="none", marker="o", markersize=8, mfc="none", mec=ALARM)
     legend[FRONT] = Line2D([], [], color=MUTED, lw=1.4)
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6, frameon=False)
     figure.draw_without_rendering()
@@ -105,8 +107,9 @@ def look(family: Family) -> dict[str, Any]:
 def draw_points(axes: Any, panel: Panel, entries: Sequence[Entry]) -> None:
     """Draw the points of a panel whose limits are final: side by side where they would hide each other, with names."""
     points = [panel.point(entry) for entry in entries]
-    stairs = front_outline(axes, points)
-    axes.plot(*zip(*stairs, strict=True), color=MUTED, lw=1.4, zorder=1)
+    sound = [point for point, entry in zip(points, entries, strict=True) if not entry.collapsed]
+    stairs = np.reshape(front_outline(axes, sound), (-1, 2))
+    axes.plot(*stairs.T, color=MUTED, lw=1.4, zorder=1)
     inch = axes.figure.dpi_scale_trans
     anchors = (axes.transData + inch.inverted()).transform(points) * 72
     moved = side_by_side(anchors)
@@ -115,7 +118,7 @@ def draw_points(axes: Any, panel: Panel, entries: Sequence[Entry]) -> None:
     for entry, (bits, figure), aside, anchor in zip(entries, points, moved, anchors, strict=True):
         shifted = axes.transData + ScaledTranslation(aside / 72, 0, inch)
         ends = panel.interval(entry) or (figure, figure)
-        style = look(entry.family)
+        style = look(entry.family) | ({"markerfacecolor": "none", "markeredgecolor": ALARM} if entry.collapsed else {})
         axes.plot([bits, bits], ends, color=style["color"], lw=1.6, zorder=2, transform=shifted)
         axes.plot([bits], [figure], ls="none", zorder=3, transform=shifted, **style)
         heights = sorted((shifted + inch.inverted()).transform([(bits, end) for end in ends])[:, 1] * 72)
@@ -136,6 +139,8 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 def front_outline(axes: Any, points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the corners of the stairs beyond which no experiment lies, from edge to edge of the axes."""
     front = pareto_front(points)
+    if not front:
+        return []
     corners = [(front[0][0], max(axes.get_ylim())), front[0]]
     for bits, loss in front[1:]:
         corners += [(bits, corners[-1][1]), (bits, loss)]

@@ -31,23 +31,24 @@ Mark = Literal["best", "near", ""]
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one experiment in words."""
+    """One figure of one experiment in words, and what stands below it: its interval, or the worst that went into it."""
 
     text: str
-    interval: str = ""
+    below: str = ""
     mark: Mark = ""
 
 
 def render_report(entries: Sequence[Entry], pictures: Mapping[str, Path], studies: Sequence[Result] = ()) -> str:
     """Return the report on entries that are sorted as the leaderboard is; `pictures` is by dataset."""
     datasets = {name: list(group) for name, group in groupby(entries, key=lambda entry: entry.dataset)}
+    sound = {name: without_collapsed(group) for name, group in datasets.items()}
     return (
         environment()
         .get_template("index.html.j2")
         .render(
             entries=entries,
             datasets=datasets,
-            findings={name: list(findings(group)) for name, group in datasets.items()},
+            findings={name: list(findings(group)) for name, group in sound.items()},
             costs={name: costs(group) for name, group in datasets.items()},
             boards={name: leaderboard(group) for name, group in datasets.items()},
             pictures=pictures,
@@ -92,14 +93,20 @@ def costs(entries: Sequence[Entry]) -> tuple[list[Column], dict[Family, list[tup
     """Return what each experiment costs and what it is good for, family by family, the smallest code first."""
     columns = sorted((c for c in measured(entries) if c.key in COSTS), key=lambda column: COSTS.index(column.key))
     ordered = sorted(entries, key=lambda entry: (FAMILIES.index(entry.family), bits(entry), entry.name))
-    lines = [(e, [cell(e, column, None) for column in columns], merits(e, entries)) for e in ordered]
+    sound = without_collapsed(entries)
+    lines = [(e, [cell(e, c, None) for c in columns], [] if e.collapsed else merits(e, sound)) for e in ordered]
     return columns, {family: list(group) for family, group in groupby(lines, key=lambda line: line[0].family)}
+
+
+def without_collapsed(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the experiments that may be compared: a collapsed code has the least bits for no use."""
+    return [entry for entry in entries if not entry.collapsed]
 
 
 def leaderboard(entries: Sequence[Entry]) -> tuple[list[Column], list[tuple[Entry, list[Cell]]]]:
     """Return a dataset's table: the columns in which anything was measured, and each experiment's cells."""
     columns = [column for column in measured(entries) if column.key not in COSTS[1:]]
-    leaders = {column.key: standing(entries, column.key) for column in columns if column.marked}
+    leaders = {c.key: standing(without_collapsed(entries), c.key) for c in columns if c.marked}
     return columns, [(e, [cell(e, column, leaders.get(column.key)) for column in columns]) for e in entries]
 
 
@@ -111,7 +118,10 @@ def cell(entry: Entry, column: Column, leader: Standing | None) -> Cell:
     mark: Mark = ""
     if leader and leader.runner_up and entry in (leader.best, *leader.near):
         mark = "near" if leader.near else "best"
-    return Cell(written(figure, column.style).removesuffix("%"), ends(interval, column.style), mark)
+    below = ends(interval, column.style)
+    if (worst := value(entry, column.worst) if column.worst else None) is not None:
+        below = f"worst {written(worst, column.style).removesuffix('%')}"
+    return Cell(written(figure, column.style).removesuffix("%"), below, mark)
 
 
 def section(entry: Entry) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-INK, MUTED, ACCENT = "#1f2430", "#b4b9c6", "#d9622b"
+INK, MUTED, ACCENT, ALARM = "#1f2430", "#b4b9c6", "#d9622b", "#b3121d"
 
 # A family has a colour and a marker, so that no reader depends on colours alone.
 PALETTE = (ACCENT, "#2f6db3", "#2a8f6b", "#8a5bb5", "#b0861f", "#c2477f", "#3596a5", INK)

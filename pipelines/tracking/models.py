@@ -76,10 +76,20 @@ def register_version(store: Store, manifest: Manifest, model_id: str, tags: dict
     return str(version.version)
 
 
-def crown(store: Store, name: str, version: str) -> str | None:
-    """Give the version on disk its alias: champion where there is none, challenger to another; return it if new."""
+def crown(store: Store, name: str, version: str, collapsed: str) -> str | None:
+    """Give the version on disk its alias: champion where there is none, challenger to another; return it if new.
+
+    A version that was found collapsed gets none, and loses those that an earlier register gave it: `@champion` then
+    gives an error, not codes that say next to nothing. No earlier version takes its place by itself; the next one on
+    disk that is sound does.
+    """
     aliases = store.client.get_registered_model(name).aliases
     holder = {alias: str(number) for alias, number in aliases.items()}
+    if collapsed:
+        lost = [alias for alias in (CHAMPION, CHALLENGER) if holder.get(alias) == version]
+        for alias in lost:
+            store.client.delete_registered_model_alias(name, alias)
+        return f"no longer {' and '.join(lost)}, collapsed: {collapsed}" if lost else None
     alias = CHALLENGER if CHAMPION in holder else CHAMPION
     if version in (holder.get(CHAMPION), holder.get(alias)):
         return None

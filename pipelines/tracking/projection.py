@@ -42,22 +42,21 @@ class Projection:
     def content(self) -> str:
         """Digest of what is projected; a parent run that bears it is whole."""
         entry = self.entry
-        return digest_of(entry.record.key, entry.manifest.digest, self.figures, sorted(entry.pictures))
+        parts = (entry.record.key, entry.manifest.digest, self.figures, sorted(entry.pictures), entry.collapsed)
+        return digest_of(*parts)
 
     @property
     def tags(self) -> dict[str, str]:
         """Tags of the model, its version, and the parent run."""
         schema, figures = self.entry.schema, self.figures
-        checks = self.entry.manifest.certificate.batches
-        worst = max(max(check.encoder_difference, check.decoder_difference) for check in checks)
-        different = sum(check.codes_different for check in checks)
         shown = {name: f"{value:.4g}" for name, value in figures.items() if name in ("squared_error", "bits_per_item")}
         return {
             "dataset": schema.name,
             "data_digest": schema.digest,
-            "certificate": f"passed: largest difference {worst:.1g}, codes that differ {different}",
+            "certificate": f"passed: {self.entry.manifest.certificate.summary}",
             "git_commit": self.entry.record.git_commit,
             "dvc_stage": self.stage,
+            "collapsed": self.entry.collapsed or "no",
             **shown,
         }
 
@@ -76,7 +75,7 @@ class Projection:
             written.append(f"version {number}")
         else:
             model_id, number = version.tags[MODEL_TAG], str(version.version)
-        if alias := crown(store, record.experiment, number):
+        if alias := crown(store, record.experiment, number, self.entry.collapsed):
             written.append(alias)
         if parent.data.tags.get(CONTENT) != self.content:
             for key, value in self.tags.items():

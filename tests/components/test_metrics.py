@@ -13,10 +13,12 @@ from scipy.stats import bootstrap
 from components.metrics import (
     active_fractions,
     bootstrap_interval,
-    codebook_perplexity,
-    codebook_usage,
+    codebook_figures,
+    distinct,
+    entropies,
     knn_correct,
     overlaps,
+    position_entropies,
     precisions,
     principal_angles,
     probe_correct,
@@ -122,14 +124,31 @@ def test_the_probe_standardizes_features_of_unlike_scales() -> None:
     assert probe_correct(features[:150], labels[:150], features[150:], labels[150:]).mean() == 1
 
 
-def test_usage_is_the_share_of_entries_that_were_drawn() -> None:
-    assert codebook_usage(np.array([5, 0, 1, 0])) == 0.5
+def test_entropies_by_hand() -> None:
+    counts = np.array([[4, 4, 4, 4], [0, 9, 0, 0], [1, 1, 2, 0]])  # 1/4, 1/4, 1/2: half a bit and half a bit and half
+    np.testing.assert_allclose(entropies(counts), [2, 0, 1.5])
+    assert entropies(np.full((1, 12), 7))[0] == pytest.approx(np.log2(12))
 
 
-def test_perplexity_counts_evenly_used_entries() -> None:
-    assert codebook_perplexity(np.full(12, 7)) == pytest.approx(12)
-    assert codebook_perplexity(np.array([0, 9, 0])) == pytest.approx(1)
-    assert codebook_perplexity(np.array([1, 1, 2, 0])) == pytest.approx(2**1.5)  # entropy of 1/4, 1/4, 1/2: 1.5 bits
+def test_usage_and_perplexity_are_of_each_codebook_by_itself() -> None:
+    figures = codebook_figures(np.array([[1, 1, 2, 0], [0, 8, 0, 0]]))
+    assert figures == pytest.approx({
+        "codebook_usage": (3 / 4 + 1 / 4) / 2, "codebook_usage_worst": 1 / 4,
+        "codebook_perplexity": (2**1.5 + 1) / 2, "codebook_perplexity_worst": 1,
+    })  # fmt: skip
+
+
+def test_entropy_of_a_position_is_over_items() -> None:
+    codes = np.array([[0, 5, 1], [0, 6, 1], [0, 7, 2], [0, 8, 1]], np.uint16)
+    rare = -(0.25 * np.log2(0.25) + 0.75 * np.log2(0.75))
+    np.testing.assert_allclose(position_entropies(codes), [0, 2, rare])
+
+
+def test_distinct_counts_different_rows() -> None:
+    rows = np.array([[[1, 2], [3, 4]], [[1, 2], [3, 4]], [[1, 2], [4, 3]]])
+    assert distinct(rows) == 2
+    assert distinct(rows[:, ::-1]) == 2
+    assert distinct(rows[:0]) == 0
 
 
 def test_bootstrap_interval_is_scipys() -> None:

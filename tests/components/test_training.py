@@ -29,12 +29,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Witness(Model):
-    """Remembers what it was given; its loss is the items' mean value plus `weight`, its code the items' parity."""
+    """Remembers what it was given; its loss is the items' mean value plus `weight`.
+
+    Its code has two variables of four values each: the items' parity, and a constant 3.
+    """
 
     def __init__(self, weight: float = 0.0) -> None:
         super().__init__()
         self.item = ItemSpec(kind="vector", shape=(1,), dtype="float32")
-        self.code = CodeSpec(shape=(1,), levels=4)
+        self.code = CodeSpec(shape=(2,), levels=4, alphabets=2)
         self.weight = nn.Parameter(torch.tensor(weight))
         self.batches: list[list[float]] = []
         self.slope = 1.0
@@ -48,7 +51,7 @@ class Witness(Model):
         return {"value": items.mean(), "weight": self.slope * self.weight}
 
     def encode(self, items: Tensor) -> Tensor:
-        return items % 2
+        return torch.cat([items % 2, torch.full_like(items, 3)], 1)
 
 
 def numbered(count: int, epochs: int) -> TrainingRun:
@@ -168,11 +171,12 @@ def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyP
         assert epoch.metrics[f"{split}_loss"] == pytest.approx(6.0)
 
 
-def test_codebook_figures_are_of_the_whole_split_and_not_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codebook_figures_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MEASURE_BATCH", 1)
     measured = measure(Witness(), torch.arange(6.0)[:, None])
-    assert measured["codebook_usage"] == 2 / 4
-    assert measured["codebook_perplexity"] == pytest.approx(2)
+    assert (measured["codebook_usage"], measured["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
+    assert measured["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
+    assert measured["codebook_perplexity_worst"] == pytest.approx(1)
 
 
 def test_measuring_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:

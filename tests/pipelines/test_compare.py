@@ -40,9 +40,16 @@ def test_a_row_holds_what_each_stage_measured(lab: Lab, monkeypatch: pytest.Monk
         "knn_accuracy": 0.95,
         "probe_accuracy": 0.9,
         "codebook_usage": 0.75,
+        "codebook_usage_worst": 0.5,
         "codebook_perplexity": 20.5,
+        "codebook_perplexity_worst": 0.5,
+        "distinct_codes": 5,
+        "distinct_code_share": 5 / 6,
+        "entropy_per_position": 2.0,
+        "entropy_per_item": 32.0,
         "active_fraction": None,
         "encode_items_per_second": 1234.5,
+        "collapsed": None,
         "parameters": 321,
         "trials": 2,
         "trial_seconds": 2.5,
@@ -58,6 +65,8 @@ def test_what_was_not_measured_is_null_and_empty(lab: Lab, monkeypatch: pytest.M
     reports = lab.compare(monkeypatch)
     (row,) = json.loads((reports / "leaderboard.json").read_text())
     absent = {*MEASURED, "squared_error_low", "squared_error_high", "codebook_usage", "codebook_perplexity"}
+    absent |= {"codebook_usage_worst", "codebook_perplexity_worst", "distinct_codes", "distinct_code_share"}
+    absent |= {"entropy_per_position", "entropy_per_item", "collapsed"}
     absent |= {"active_fraction", "corruption", "network", "bottleneck", "penalties"}
     assert {key for key, value in row.items() if value is None} == absent
     (line,) = csv.DictReader((reports / "leaderboard.csv").read_text().splitlines())
@@ -104,7 +113,11 @@ def test_the_same_inputs_give_the_same_bytes(lab: Lab, monkeypatch: pytest.Monke
         (None, "No such file"),
         ("{", "Invalid JSON"),
         ('{"bits_per_item": 8, "evidence": []}', "intervals: Field required"),
-        ('{"bits_per_item": 8, "intervals": {}, "evidence": [], "mse": NaN}', "mse: Input should be a finite number"),
+        ('{"bits_per_item": 8, "intervals": {}, "evidence": []}', "collapsed: Field required"),
+        (
+            '{"bits_per_item": 8, "intervals": {}, "evidence": [], "collapsed": [], "mse": NaN}',
+            "mse: Input should be a finite number",
+        ),
     ],
 )
 def test_a_bad_metrics_file_is_named_and_leaves_the_old_report(

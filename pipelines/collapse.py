@@ -1,0 +1,55 @@
+"""Collapse: a code that says next to nothing of its item, however small or fast it is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from components import metrics
+from serving.manifest import CodeContract
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+LEAST = 0.01  # share of what a code could do that it must do at least
+RESOLUTION = 1e-5  # of a real unit's largest value: one that varies less varies by rounding alone
+
+
+def reasons(items: Array, codes: Array, code: CodeContract, errors: Array | None) -> list[str]:
+    """Return why a code is called collapsed, a reason for each rule that it breaks, with its figures.
+
+    1. Few distinct codes: at most one, or at most 1 % of as many as there could be, the lesser of the different items
+       and the codes that fit the contract. So a codebook of which one entry is left is found, a dead layer, or bits
+       that never change, whether items can be rebuilt or not; a small codebook in good use is not.
+    2. What is rebuilt explains at most 1 % of the items' variance. A decoder that learns nothing from the code gives
+       the mean item, which explains none. A variational autoencoder whose posterior has collapsed does that: none of
+       its units is active (Burda et al., arXiv 1509.00519, section 5.2), and the decoder has learned to ignore them.
+
+    Args:
+        items: scaled items (n, ...).
+        codes: their codes (n, ...).
+        code: what codes are.
+        errors: squared errors of the rebuilt items (n,); None where they cannot be rebuilt.
+    """
+    different, found = metrics.distinct(items), distinct_codes(codes, code)
+    possible = different if code.levels is None else min(different, code.levels ** math.prod(code.shape))
+    told = []
+    if possible > 1 and found <= max(1, LEAST * possible):
+        told.append(f"{found:,} code{'s' if found > 1 else ''} for {different:,} different items")
+    if different > 1 and errors is not None:
+        mean = items.mean(0, dtype=np.float64)
+        variance = float(metrics.squared_errors(items, np.broadcast_to(mean, items.shape)).mean())
+        if errors.mean() >= (1 - LEAST) * variance:
+            told.append(
+                f"squared error {errors.mean():.4g}, and {variance:.4g} if every item is replaced by the mean item"
+            )
+    return told
+
+
+def distinct_codes(codes: Array, code: CodeContract) -> int:
+    """Return how many different codes there are, not counting differences in real units that vary by rounding alone."""
+    if code.levels is None:
+        constant = np.ptp(codes, 0) <= RESOLUTION * np.abs(codes).max(0)
+        codes = np.where(constant, 0.0, codes)
+    return metrics.distinct(codes)
