@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from components.data import open_dataset
+from pipelines.entries import read_metrics
 from pipelines.project import Project, stage
 from pipelines.settings import load_params
 
@@ -18,7 +19,9 @@ def main() -> None:
     """Print three places to go from here, as commands to paste."""
     project = Project.here()
     params = load_params(project)
-    name = list(params.experiments)[-1]
+    names = list(params.experiments)
+    sound = [name for name in names if not read_metrics(project.metrics(name)).collapsed]  # others have no champion
+    name = (sound or names)[-1]
     dataset = open_dataset(project.data(params.experiment(name).dataset))
     items = dataset.folder / dataset.schema.splits["test"].arrays["items"].file
     server = os.environ.get("MLFLOW_TRACKING_URI", "")

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +21,11 @@ MANIFEST = "bundle.json"
 
 class BundleError(ValueError):
     """A bundle that cannot be used: says which file, what is wrong and what was expected."""
+
+
+def _is_none(value: object) -> bool:
+    """Return whether a field that older bundles lack is left out of the JSON, so that they keep their digests."""
+    return value is None
 
 
 class _Contract(BaseModel):
@@ -55,7 +59,7 @@ class ItemContract(_Contract):
     kind: str
     shape: tuple[int | None, ...]
     dtype: str
-    fit: Fit | None = Field(default=None, exclude_if=lambda fit: fit is None)  # older bundles keep their digests
+    fit: Fit | None = Field(default=None, exclude_if=_is_none)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether an item may have this shape; null in the contract's allows any length."""
@@ -73,6 +77,7 @@ class CodeContract(_Contract):
     bits_per_item: float
     alphabets: int | None = Field(
         default=None,
+        exclude_if=_is_none,
         ge=1,
         description="different codebooks, variables or bits that a discrete code's elements belong to, in turn; null "
         "for real codes, and in earlier bundles",
@@ -86,7 +91,9 @@ class BatchCheck(_Contract):
     items: int
     encoder_difference: float = Field(description="largest |onnx - torch| of a real code or a discrete one's embedding")
     codes_compared: int | None = Field(
-        default=None, description="elements of discrete codes, or units that sparse ones keep; null in earlier bundles"
+        default=None,
+        exclude_if=_is_none,
+        description="elements of discrete codes, or units that sparse ones keep; null in earlier bundles",
     )
     codes_different: int = Field(description="those of them that differ")
     codes_different_beyond_ties: int = Field(description="those that differ where the two choices are no numeric tie")
@@ -107,7 +114,9 @@ class Certificate(_Contract):
         "without `different_bound`, to their size"
     )
     different_bound: float | None = Field(
-        default=None, description="share of the codes compared that may differ as ties; null in earlier bundles"
+        default=None,
+        exclude_if=_is_none,
+        description="share of the codes compared that may differ as ties; null in earlier bundles",
     )
     random_operators: tuple[str, ...]
 
@@ -144,13 +153,8 @@ class Manifest(_Contract):
 
     def computed_digest(self) -> str:
         """Return the sha256 of everything but `digest`, as canonical JSON."""
-        return content_digest(self.model_dump(mode="json"))
-
-
-def content_digest(document: Mapping[str, Any]) -> str:
-    """Return the sha256 of a manifest's JSON without its `digest`: of what is written there, be it an earlier one's."""
-    content = {key: value for key, value in document.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
@@ -170,13 +174,13 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{folder}: no {MANIFEST} there, so it is not a bundle")
     try:
-        manifest = Manifest.model_validate_json(content := path.read_bytes())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(f"{path}: {where}: {first['msg']}") from error
-    if manifest.digest != (computed := content_digest(json.loads(content))):
-        raise BundleError(f"{path}: digest is {manifest.digest}, of its content {computed}")
+    if manifest.digest != manifest.computed_digest():
+        raise BundleError(f"{path}: digest is {manifest.digest}, of its content {manifest.computed_digest()}")
     for graph in (manifest.encoder, manifest.decoder):
         if graph is None:
             continue
