@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+
+class DamagedState(ValueError):  # noqa: N818
+    """A file is not what :meth:`State.save` wrote."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +39,56 @@ class State:
     def save(self, path: Path) -> None:
         """Write to `path`, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # a writer elsewhere has one of its own
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        save_file(tensors, partial, metadata={"rest": json.dumps(self.rest)})
+        rest = json.dumps(self.rest)
+        save_file(tensors, partial, metadata={"rest": rest, "sha256": _digest(tensors, rest)})
         partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> State:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DamagedState: the file is not whole, or not the one that was written.
+        """
+        metadata = _metadata(path)
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            raise DamagedState(str(error)) from error
+        if _digest(tensors, metadata["rest"]) != metadata["sha256"]:
+            raise DamagedState("its content does not have the sha256 that it names")
+        return cls(tensors, json.loads(metadata["rest"]))
+
+    @staticmethod
+    def read_rest(path: Path) -> dict[str, Any]:
+        """Return the JSON document alone, which is quick, and its checksum not looked at.
+
+        Raises:
+            DamagedState: the header cannot be read.
+        """
+        try:
+            rest: dict[str, Any] = json.loads(_metadata(path)["rest"])
+        except ValueError as error:
+            raise DamagedState(str(error)) from error
+        return rest
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
         with safe_open(path, framework="pt") as file:
-            rest = json.loads(file.metadata()["rest"])
-        return cls(load_file(path), rest)
+            metadata: dict[str, str] = file.metadata() or {}
+    except SafetensorError as error:
+        raise DamagedState(str(error)) from error
+    if not metadata.keys() >= {"rest", "sha256"}:
+        raise DamagedState("its header does not hold what a training state's does")
+    return metadata
+
+
+def _digest(tensors: dict[str, Tensor], rest: str) -> str:
+    digest = hashlib.sha256(rest.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from pipelines.trial import journals
+from pipelines.journal import Journal, journals
 
 
 class ResumedHalving(ASHAScheduler):
@@ -31,6 +31,7 @@ class ResumedHalving(ASHAScheduler):
             grace_period=min(first_rung, epochs),
             reduction_factor=reduction,
         )
+        self._sweep = sweep
         for past in (journal.read() for journal in journals(sweep)):
             if past.status != "running":
                 trial = SimpleNamespace(trial_id=f"past-{past.number}")
@@ -39,6 +40,10 @@ class ResumedHalving(ASHAScheduler):
                     self.on_trial_result(None, trial, {"epoch": epoch.epoch, "again": True, **epoch.metrics})
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide on an epoch; one that is reported again was decided on before, and is only noted."""
+        """Decide on an epoch, a stop being noted in the journal; one that is reported again was decided on before."""
         decision: str = super().on_trial_result(tune_controller, trial, result)
-        return TrialScheduler.CONTINUE if result["again"] else decision
+        if result["again"]:
+            decision = TrialScheduler.CONTINUE
+        elif decision == TrialScheduler.STOP:
+            Journal.of(self._sweep, trial.config["number"]).close("stopped")
+        return decision

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipelines.journal import Journal
+from pipelines.search import Parameters
+
 if TYPE_CHECKING:
-    from pipelines.sweep import SweepPlan
+    from pipelines.plan import SweepPlan
 
 EVERY = 2.0  # seconds between two lines of one trial
 
@@ -17,36 +20,37 @@ EVERY = 2.0  # seconds between two lines of one trial
 class SweepProgress:
     """Prints `mnist-deep  trial 2/3  epoch 4/5  validation_squared_error 7.912`."""
 
-    def __init__(self, plan: SweepPlan, where: str, already: int) -> None:
-        self._name, self._objective = plan.name, plan.objective
+    def __init__(self, plan: SweepPlan, where: str) -> None:
+        self._name, self._objective, self._folder = plan.name, plan.objective, plan.folder
         self._trials, self._epochs = plan.budget.trials, plan.budget.epochs
-        self._already = already
         self._at: dict[int, int] = {}
         self._printed: dict[int, float] = {}
-        plural = "s" * (self._trials > 1)
-        self._greeting = f"{self._name}: {self._trials} trial{plural} of at most {self._epochs} epochs on {where}"
-
-    def setup(self, **info: Any) -> None:
-        """Start the bar; not before, for Ray copies a callback and nobody can copy a terminal."""
         self._console = Console(highlight=False, soft_wrap=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
-        self._bar = self._progress.add_task(self._name, total=self._trials * self._epochs, completed=self._already)
-        self._console.print(self._greeting)
-        self._progress.start()
+        already = sum(len(trial.history) for trial in plan.trials())
+        self._bar = self._progress.add_task(self._name, total=self._trials * self._epochs, completed=already)
+        plural = "s" * (self._trials > 1)
+        self._console.print(f"{self._name}: {self._trials} trial{plural} of at most {self._epochs} epochs on {where}")
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def __enter__(self) -> SweepProgress:
+        """Start the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the bar."""
+        self._progress.stop()
+
+    def started(self, number: int, parameters: Parameters) -> None:
         """Print what a trial tries."""
-        number = trial.config["number"]
         self._printed[number] = time.monotonic()
-        searched = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in trial.config["parameters"].items())
+        searched = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in parameters.items())
         self._say(number, f"starts{': ' * bool(searched)}{searched}")
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
+    def epoch(self, number: int, result: dict[str, Any]) -> None:
         """Print an epoch, but not those that a resumed trial reports again, nor every one of a fast trial."""
-        number, now = trial.config["number"], time.monotonic()
+        now = time.monotonic()
         self._at[number] = result["epoch"]
         if result["again"]:
             return
@@ -56,21 +60,18 @@ class SweepProgress:
             figure = f"{self._objective} {result[self._objective]:.4g}"
             self._say(number, f"epoch {result['epoch']}/{self._epochs}  {figure}")
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Print an early stop."""
-        number = trial.config["number"]
+    def ended(self, number: int) -> None:
+        """Print how a trial ended, unless it finished."""
+        trial = Journal.of(self._folder, number).read()
         left = self._epochs - self._at.get(number, 0)
         self._progress.advance(self._bar, left)
         if left:
-            self._say(number, f"stopped after epoch {self._at.get(number, 0)}")
+            why = f": {trial.reason}" if trial.reason else ""
+            self._say(number, f"{trial.status} after epoch {self._at.get(number, 0)}{why}")
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Print a failure."""
-        self._say(trial.config["number"], f"failed, see {trial.error_file}")
-
-    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """End the bar."""
-        self._progress.stop()
+    def retried(self, number: int) -> None:
+        """Print that a trial lost its worker."""
+        self._say(number, "lost its worker, and goes on in another")
 
     def _say(self, number: int, text: str) -> None:
         self._console.print(f"{self._name}  trial {number}/{self._trials}  {text}")

@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from scipy.stats import qmc
 
+from pipelines.journal import Journal, journals
 from pipelines.search import Distribution, Parameters
-from pipelines.trial import Journal, journals
 
 SPREAD = 8  # trials before the estimator has anything to go by
 
@@ -45,7 +45,7 @@ class JournaledSearch(Searcher):
         return len(self._left)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return a trial's number and parameters, its journal opened."""
+        """Return a trial's number and parameters, and when its journal was opened."""
         if not self._left:
             return None
         number = self._left.pop(0)
@@ -53,14 +53,14 @@ class JournaledSearch(Searcher):
         if not journal.exists():
             journal.open(number, self._draw(number))
         self._numbers[trial_id] = number
-        return {"number": number, "parameters": journal.read().parameters}
+        trial = journal.read()
+        return {"number": number, "parameters": trial.parameters, "opened": trial.started}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Close the journal of a trial that Ray says is over, and learn from it."""
-        if (number := self._numbers.pop(trial_id, None)) is None:
-            return
-        Journal.of(self._sweep, number).close("failed" if error else "stopped")
-        self._remember(number)
+        """Learn from a trial that is over by its own journal, whatever Ray says of it."""
+        number = self._numbers.pop(trial_id, None)
+        if number is not None and Journal.of(self._sweep, number).read().status != "running":
+            self._remember(number)
 
     def _draw(self, number: int) -> Parameters:
         if number <= SPREAD and self._space:

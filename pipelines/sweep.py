@@ -5,40 +5,35 @@ python -m pipelines.sweep EXPERIMENT
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import components
-from components.data import PreparedDataset, open_dataset
+from components.data import open_dataset
 from pipelines import cluster
+from pipelines.confined import Emit, Lost, confined, in_one_line
 from pipelines.figures import draw_history, draw_space
+from pipelines.journal import Journal, check_journals
+from pipelines.plan import SweepPlan
 from pipelines.progress import SweepProgress
 from pipelines.project import Project, StageError, stage, written_whole
-from pipelines.record import WEIGHTS, RunRecord, digest_of, read_record, write_record
-from pipelines.settings import Budget, ExperimentSettings, Params, load_params
+from pipelines.record import WEIGHTS, RunRecord, read_record, write_record
+from pipelines.settings import load_params
 from pipelines.tracking.live import LiveTracking
-from pipelines.tracking.runs import SweepRuns
-from pipelines.tracking.store import Store
-from pipelines.trial import Journal, journals, run_trial, train_trial
+from pipelines.trial import TrialFailed, train_trial
 
-if TYPE_CHECKING:
-    from pipelines.suggest import JournaledSearch
-
-Items = np.ndarray[Any, np.dtype[Any]]
-
-DECISIVE = ("halving", "search", "settings", "suggest", "sweep", "trial")  # modules beside this one that shape a sweep
+SESSIONS = 3  # sessions of Ray in a row that may bring no trial any further
+RETRIES = 3  # times within a session that a trial may lose its worker
 
 
 def main(name: str) -> None:
@@ -49,81 +44,45 @@ def main(name: str) -> None:
     dataset = open_dataset(project.data(experiment.dataset))
     experiment.check(name, dataset.schema.item)
     plan = SweepPlan(project, params, name, experiment, dataset)
-    with plan.alone() as waited:
+    with terminable(), plan.alone() as waited:
         if waited and key_of(project.run(name)) == plan.key:
             return  # the other process has just written this very record
         live = LiveTracking(plan.tracked())
-        run_trials(plan, live)
-        record = record_of(plan, git_commit(project))
-        live.complete(record)
-        write_run(project.run(name), plan, record)
+        try:
+            check_journals(plan.folder, plan.objective)
+            run_trials(plan, live)
+            record = record_of(plan, git_commit(project))
+            live.complete(record)
+            write_run(project.run(name), plan, record)
+        except KeyboardInterrupt:
+            to_go = f"{plan.left()} of {plan.budget.trials} trials to go"
+            raise StageError(f"{name}: cut off with {to_go}; run it again to go on") from None
         plan.forget()
     best = record.best_metrics[plan.objective]
     said = f"{name}: best of {len(record.trials)}: trial {record.best_trial}, {plan.objective} {best:.4g}"
     sys.stdout.write(f"{said}\n")
 
 
-class SweepPlan:
-    """What is to be swept, under a key that changes with anything that could change the outcome."""
-
-    def __init__(
-        self, project: Project, params: Params, name: str, experiment: ExperimentSettings, dataset: PreparedDataset
-    ) -> None:
-        self.name, self.experiment, self.dataset = name, experiment, dataset
-        self.seed, self.budget_name = params.seed, params.budget
-        self.budget: Budget = params.budget_of(experiment)
-        self.objective = f"validation_{experiment.sweep.objective}"
-        settings = experiment.model_dump(mode="json", exclude={"quick", "paper"})
-        settings["budget"] = self.budget.model_dump()
-        self.key = digest_of(name, settings, self.seed, dataset.schema.digest, code_digest())
-        self.folder = project.cache / "sweeps" / f"{name}-{self.key[:12]}"
-        self.home = project.home
-
-    @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Hold the sweep's folder, which working copies share; yield whether another process had to be waited for."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_suffix(".lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                waited = False
-            except OSError:
-                sys.stdout.write(f"{self.name}: the same sweep is running in another process; waiting for it\n")
-                sys.stdout.flush()
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                waited = True
-            yield waited
-
-    def forget(self) -> None:
-        """Delete the journals; renamed first, so that a kill in between leaves none rather than some."""
-        doomed = self.folder.with_suffix(".done")
-        shutil.rmtree(doomed, ignore_errors=True)
-        self.folder.rename(doomed)
-        shutil.rmtree(doomed)
-
-    def tracked(self) -> SweepRuns:
-        """Return where the sweep's runs are tracked."""
-        settings = self.experiment.model_dump(mode="json")
-        store = Store.of(self.home)
-        return SweepRuns(store, self.name, settings, self.key, self.budget_name, self.objective)
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the work as an interrupt from the keyboard does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_trials(plan: SweepPlan, live: LiveTracking) -> None:
     """Run every trial that the journals do not hold yet.
 
     Raises:
-        StageError: it was interrupted, or no node of the cluster is large enough for a trial.
+        StageError: a trial could not be run to an end of its own.
     """
     if plan.budget.trials > 1 or os.environ.get("RAY_ADDRESS"):
         search_space(plan, live)
     else:
         run_alone(plan, live)
-    ended = [journal for journal in journals(plan.folder) if journal.read().status != "running"]
-    if len(ended) < plan.budget.trials:
-        left = plan.budget.trials - len(ended)
-        raise StageError(
-            f"{plan.name}: cut off with {left} of {plan.budget.trials} trials to go; run it again to go on"
-        )
 
 
 def run_alone(plan: SweepPlan, live: LiveTracking) -> None:
@@ -137,23 +96,21 @@ def run_alone(plan: SweepPlan, live: LiveTracking) -> None:
         open_only(plan, journal)
     if journal.read().status != "running":
         return
-    trial = SimpleNamespace(config={"number": 1, "parameters": journal.read().parameters})
-    progress = SweepProgress(plan, "this machine", already=len(journal.read().history))
-    progress.setup()
-    progress.on_trial_start(0, [], trial)
+    parameters = journal.read().parameters
 
     def tell(result: dict[str, Any]) -> None:
-        for callback in (live, progress):
-            callback.on_trial_result(0, [], trial, result)
+        live.epoch(1, parameters, result)
+        progress.epoch(1, result)
 
     train, validation = (np.asarray(plan.dataset.array(split)) for split in ("train", "validation"))
-    try:
-        train_trial(trial.config, **trial_of(plan), train=train, validation=validation, node="", tell=tell)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise StageError(f"{plan.name}: trial 1 failed: {reason}; run it again to go on") from error
-    finally:
-        progress.on_experiment_end([])
+    config = {"number": 1, "parameters": parameters}
+    with SweepProgress(plan, "this machine") as progress:
+        progress.started(1, parameters)
+        try:
+            train_trial(config, **plan.for_trials(), train=train, validation=validation, node="", tell=tell)
+        except Exception as error:
+            reason = str(error) if isinstance(error, TrialFailed) else in_one_line(error)
+            raise StageError(f"{plan.name}: trial 1 failed: {reason}; run it again to go on") from error
 
 
 def open_only(plan: SweepPlan, journal: Journal) -> None:
@@ -167,62 +124,94 @@ def open_only(plan: SweepPlan, journal: Journal) -> None:
 
 
 def search_space(plan: SweepPlan, live: LiveTracking) -> None:
-    """Search the experiment's space on a cluster, or on one of our own on this machine."""
-    from pipelines.suggest import JournaledSearch
+    """Search the experiment's space on a cluster, or on one of our own on this machine.
 
-    search = JournaledSearch(plan.folder, plan.experiment.space, plan.objective, plan.budget.trials, plan.seed)
-    if search.to_run:
-        train, validation = plan.dataset.array("train"), plan.dataset.array("validation")
-        with cluster.connected(train.nbytes + validation.nbytes) as nodes:
-            tune_trials(plan, live, search, nodes, np.asarray(train), np.asarray(validation))
+    What Ray loses is run again, in a new session where the old one cannot, as long as that brings the trials further.
+
+    Raises:
+        StageError: it does not, or no node is large enough for a trial.
+    """
+    fruitless = 0
+    while plan.left():
+        before = plan.reached()
+        reasons = search_once(plan, live)
+        if not (left := plan.left()):
+            break
+        fruitless = 0 if plan.reached() > before else fruitless + 1
+        why = "; ".join(reasons) or "Ray ended without them"
+        lost = f"{plan.name}: {left} of {plan.budget.trials} trials did not come to an end ({why})"
+        if fruitless == SESSIONS:
+            raise StageError(f"{lost}; their journals are kept: run it again to go on")
+        sys.stdout.write(f"{lost}; going on in a new session\n")
+        sys.stdout.flush()
 
 
-def trial_of(plan: SweepPlan) -> dict[str, Any]:
-    """Return what every trial of a sweep is told, but for the data."""
-    return {
-        "sweep": str(plan.folder),
-        "experiment": plan.experiment.model_dump(mode="json"),
-        "item": plan.dataset.schema.item.model_dump(mode="json"),
-        "run": {"epochs": plan.budget.epochs, "seed": plan.seed},
-        "objective": plan.objective,
-    }
+def search_once(plan: SweepPlan, live: LiveTracking) -> list[str]:
+    """Run the trials that are left in one session of Ray; return why some did not come to an end."""
+    reasons = []
+    vital = () if os.environ.get("RAY_ADDRESS") else cluster.VITAL
+    session = confined(lambda emit: tune_trials(plan, emit), plan.folder / "ray.log", vital)
+    try:
+        with closing(session) as events, SweepProgress(plan, next(events)) as progress:
+            for event in events:
+                number = event["trial"]["number"]
+                match event["event"]:
+                    case "started":
+                        progress.started(number, event["trial"]["parameters"])
+                    case "epoch":
+                        live.epoch(number, event["trial"]["parameters"], event["result"])
+                        progress.epoch(number, event["result"])
+                    case "ended":
+                        progress.ended(number)
+                    case "retried":
+                        progress.retried(number)
+                    case "lost":
+                        reasons.append(f"trial {number}: {event['reason']}")
+    except Lost as error:
+        reasons.append(f"Ray was lost: {error}; see {plan.folder / 'ray.log'}")
+    return reasons
 
 
-def tune_trials(
-    plan: SweepPlan,
-    live: LiveTracking,
-    search: JournaledSearch,
-    nodes: cluster.Cluster,
-    train: Items,
-    validation: Items,
-) -> None:
-    """Hand the trials that are left to Ray Tune; the arrays go to each node's shared memory once."""
-    from ray import tune
+def tune_trials(plan: SweepPlan, emit: Emit) -> None:
+    """Hand the trials that are left to Ray Tune; the arrays go to each node's shared memory once.
 
-    from pipelines.halving import ResumedHalving
+    Emits the nodes in words, then an event for whatever happens to a trial.
+    """
+    train, validation = plan.dataset.array("train"), plan.dataset.array("validation")
+    with cluster.connected(train.nbytes + validation.nbytes, plan.code, str(plan.folder)) as nodes:
+        from ray import tune
 
-    share, epochs = plan.experiment.sweep, plan.budget.epochs
-    slots = nodes.slots(plan.name, share.cpus, share.gpus)
-    already = sum(len(journal.read().history) for journal in journals(plan.folder))
-    trainable = tune.with_parameters(run_trial, **trial_of(plan), train=train, validation=validation)
-    first_rung = share.first_rung or -(-epochs // 3)
-    tune.Tuner(
-        tune.with_resources(trainable, {"cpu": share.cpus, "gpu": share.gpus}),
-        tune_config=tune.TuneConfig(
-            search_alg=search,
-            scheduler=ResumedHalving(plan.folder, plan.objective, epochs, first_rung, share.reduction),
-            num_samples=search.to_run,
-            max_concurrent_trials=min(search.to_run, slots),
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="ray",
-            storage_path=str(plan.folder),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=2),
-            callbacks=[cluster.callback(live), cluster.callback(SweepProgress(plan, str(nodes), already))],
-        ),
-    ).fit()
+        from pipelines.halving import ResumedHalving
+        from pipelines.suggest import JournaledSearch
+        from pipelines.trial import run_trial
+
+        share, epochs = plan.experiment.sweep, plan.budget.epochs
+        slots = nodes.slots(plan.name, share.cpus, share.gpus)
+        emit(str(nodes))
+        search = JournaledSearch(plan.folder, plan.experiment.space, plan.objective, plan.budget.trials, plan.seed)
+        data = {"train": np.asarray(train), "validation": np.asarray(validation)}
+        trainable = tune.with_parameters(run_trial, code=plan.code, **plan.for_trials(), **data)
+        first_rung = share.first_rung or -(-epochs // 3)
+        results = tune.Tuner(
+            tune.with_resources(trainable, nodes.request(share.cpus, share.gpus)),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=ResumedHalving(plan.folder, plan.objective, epochs, first_rung, share.reduction),
+                num_samples=search.to_run,
+                max_concurrent_trials=min(search.to_run, slots),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(plan.folder),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                callbacks=[cluster.relay(emit)],
+            ),
+        ).fit()
+        for result in results:
+            if result.error:
+                emit({"event": "lost", "trial": result.config, "reason": cluster.reason_of(result.error)})
 
 
 def record_of(plan: SweepPlan, commit: str) -> RunRecord:
@@ -231,7 +220,7 @@ def record_of(plan: SweepPlan, commit: str) -> RunRecord:
     Raises:
         StageError: no trial came to a result.
     """
-    trials = tuple(journal.read() for journal in journals(plan.folder))
+    trials = tuple(plan.trials())
     scored = [(trial, epoch) for trial in trials if (epoch := trial.best(plan.objective))]
     if not scored:
         reasons = "; ".join(f"trial {t.number} {t.status}: {t.reason}" for t in trials)
@@ -241,7 +230,8 @@ def record_of(plan: SweepPlan, commit: str) -> RunRecord:
     best, epoch = min(scored, key=lambda pair: pair[1].metrics[plan.objective])
     model = plan.experiment.model_settings(best.parameters)
     built = model.build(plan.dataset.schema.item)
-    weights = Journal.of(plan.folder, best.number).best
+    journal = Journal.of(plan.folder, best.number)
+    journal.check(plan.objective)
     return RunRecord(
         experiment=plan.name,
         dataset=plan.experiment.dataset,
@@ -257,7 +247,7 @@ def record_of(plan: SweepPlan, commit: str) -> RunRecord:
         best_trial=best.number,
         best_epoch=epoch.epoch,
         model=model,
-        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        weights_sha256=hashlib.sha256(journal.best.read_bytes()).hexdigest(),
         parameters=sum(tensor.numel() for tensor in built.state_dict().values()),
         git_commit=commit,
         versions={package: importlib.metadata.version(package) for package in ("torch", "ray", "optuna", "numpy")},
@@ -279,13 +269,6 @@ def key_of(folder: Path) -> str | None:
         return read_record(folder).key
     except StageError:
         return None
-
-
-def code_digest() -> str:
-    """Return a digest of the code that decides a sweep's outcome."""
-    here = Path(__file__).parent
-    files = [*Path(components.__file__).parent.rglob("*.py"), *(here / f"{name}.py" for name in DECISIVE)]
-    return digest_of(*((path.name, path.read_text()) for path in sorted(files)))
 
 
 def git_commit(project: Project) -> str:

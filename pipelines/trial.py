@@ -1,103 +1,75 @@
-"""One trial of a sweep, and its journal.
-
-The journal is a folder that the trial itself writes after every epoch, so a trial that is killed goes on from its last
-epoch, a finished one is never run again, and nothing of Ray's own is asked about it:
-
-    trial-001/trial.json          its parameters, and how it ended
-    trial-001/state.safetensors   the training state with the history so far
-    trial-001/best.safetensors    the weights at the best epoch so far
-"""
+"""One trial of a sweep: trained from its journal's last epoch on, in this process or in a Ray worker."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from torch import OutOfMemoryError
 
 from components.items import ItemSpec
-from components.models import TrainingRun
+from components.models import Epoch, TrainingRun
 from components.state import State
 from components.training import Diverged
-from pipelines.record import EpochRecord, Status, TrialRecord
-from pipelines.search import Parameters
+from pipelines.code import code_digest
+from pipelines.journal import Journal, now
+from pipelines.record import EpochRecord
 from pipelines.settings import ExperimentSettings
 
 
-@dataclass(frozen=True)
-class Journal:
-    """A trial's folder."""
-
-    folder: Path
-
-    @classmethod
-    def of(cls, sweep: Path, number: int) -> Journal:
-        """Return the journal of trial `number` below the sweep's folder."""
-        return cls(sweep / f"trial-{number:03d}")
-
-    @property
-    def state(self) -> Path:
-        """The training state."""
-        return self.folder / "state.safetensors"
-
-    @property
-    def best(self) -> Path:
-        """The best weights."""
-        return self.folder / "best.safetensors"
-
-    def exists(self) -> bool:
-        """Return whether the trial was begun."""
-        return (self.folder / "trial.json").exists()
-
-    def open(self, number: int, parameters: Parameters) -> None:
-        """Start the journal."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._write({"number": number, "parameters": parameters, "status": "running", "started": _now()})
-
-    def note(self, **facts: str) -> None:
-        """Add to what is known of the trial: its `node`, the `reason` of a failure."""
-        self._write(self._entry() | facts)
-
-    def close(self, status: Status) -> None:
-        """Note how the trial ended; the first word stands."""
-        entry = self._entry()
-        if entry["status"] == "running":
-            kept = entry.get("reason", "") if status in ("failed", "diverged") else ""
-            self.note(status=status, reason=kept)
-
-    def read(self) -> TrialRecord:
-        """Return the trial as far as it is known."""
-        history: list[dict[str, Any]] = []
-        if self.state.exists():
-            with safe_open(self.state, framework="pt") as file:
-                history = json.loads(file.metadata()["rest"])["history"]
-        return TrialRecord.model_validate({**self._entry(), "history": history})
-
-    def _entry(self) -> dict[str, Any]:
-        entry: dict[str, Any] = json.loads((self.folder / "trial.json").read_text())
-        return entry
-
-    def _write(self, entry: dict[str, Any]) -> None:
-        partial = self.folder / "trial.json.partial"
-        partial.write_text(json.dumps(entry))
-        partial.replace(self.folder / "trial.json")
+class TrialFailed(RuntimeError):  # noqa: N818
+    """The trial's own code raised; it would again on any machine."""
 
 
-def journals(sweep: Path) -> list[Journal]:
-    """Return the journals below a sweep's folder in the order of their numbers."""
-    return [Journal(path.parent) for path in sorted(sweep.glob("trial-*/trial.json"))]
+class Unfit(RuntimeError):  # noqa: N818
+    """This machine cannot run the sweep's trials; another may."""
 
 
-def run_trial(config: dict[str, Any], **sweep: Any) -> None:
-    """Train one trial in a Ray worker; see :func:`train_trial`, whose arguments `sweep` holds."""
+def run_trial(config: dict[str, Any], *, code: str, sweep: str, **rest: Any) -> None:
+    """Train one trial in a Ray worker; see :func:`train_trial`, whose arguments `sweep` and `rest` are.
+
+    How the trial itself ends is written into its journal and no exception. What is raised is the fault of the machine.
+
+    Args:
+        config: `number`, `parameters` and `opened`, when its journal was.
+        code: :func:`code_digest` where the sweep was started.
+        sweep: the folder of the journals.
+        rest: what else a trial is given.
+
+    Raises:
+        Unfit: the machine has other code, or another folder under the sweep's name.
+    """
     import ray
     from ray import tune
 
-    train_trial(config, **sweep, node=ray.get_runtime_context().get_node_id(), tell=tune.report)
+    context = ray.get_runtime_context()
+    check_fit(code, sweep)
+    journal = Journal.of(Path(sweep), config["number"])
+    if not journal.exists() or journal.read().started != config["opened"]:
+        raise Unfit(f"{ray.util.get_node_ip_address()} does not see {journal.folder} as the sweep's driver wrote it")
+    try:
+        train_trial(config, sweep=sweep, **rest, node=context.get_node_id(), tell=tune.report)
+    except TrialFailed as error:
+        (journal.folder / "error.txt").write_text(traceback.format_exc())
+        journal.close("failed", str(error))
+
+
+def check_fit(code: str, sweep: str) -> None:
+    """See that this machine can run a sweep's trials.
+
+    Raises:
+        Unfit: it cannot see the sweep's folder, or has other code.
+    """
+    import ray
+
+    here = ray.util.get_node_ip_address()
+    if not Path(sweep).is_dir():
+        raise Unfit(f"{here} does not see {sweep}, the sweep's folder; every node must, under the same path")
+    if code_digest() != code:
+        raise Unfit(f"{here} has other code in {Path(__file__).parent} than the sweep's driver")
 
 
 def train_trial(
@@ -119,12 +91,14 @@ def train_trial(
         validation: raw validation items likewise.
         node: the machine's name in the cluster.
         tell: is given every epoch's figures.
+
+    Raises:
+        TrialFailed: the model's own code raised.
+        Superseded: the trial was begun anew elsewhere meanwhile.
     """
     journal = Journal.of(Path(sweep), config["number"])
-    journal.note(node=node)
-    settings = ExperimentSettings.model_validate(experiment).model_settings(config["parameters"])
-    model = settings.build(ItemSpec.model_validate(item), seed=run["seed"])
-    resume = State.load(journal.state) if journal.state.exists() else None
+    attempt = journal.begin(node)
+    resume = journal.resume()
     record = journal.read()
     first = Journal.of(Path(sweep), 1).read()
     history = list(record.history)
@@ -139,9 +113,10 @@ def train_trial(
 
     began = time.perf_counter()
     try:
-        for epoch in model.fit(TrainingRun(train, validation, **run), resume):
+        for epoch in _epochs(experiment, config["parameters"], item, TrainingRun(train, validation, **run), resume):
             seconds = time.perf_counter() - began
-            history.append(EpochRecord(epoch=epoch.number, timestamp=_now(), seconds=seconds, metrics=epoch.metrics))
+            history.append(EpochRecord(epoch=epoch.number, timestamp=now(), seconds=seconds, metrics=epoch.metrics))
+            journal.expect(attempt)
             if epoch.metrics[objective] < lowest:
                 lowest = epoch.metrics[objective]
                 State(epoch.state.part("model"), {"epoch": epoch.number}).save(journal.best)
@@ -152,14 +127,21 @@ def train_trial(
             report(history[-1])
             began = time.perf_counter()
     except Diverged as error:
-        journal.note(reason=str(error))
-        journal.close("diverged")
+        journal.expect(attempt)
+        journal.close("diverged", str(error))
         return
-    except Exception as error:
-        journal.note(reason=f"{type(error).__name__}: {error}")
-        raise
     journal.close("finished")
 
 
-def _now() -> int:
-    return int(time.time() * 1000)
+def _epochs(
+    experiment: dict[str, Any], parameters: dict[str, Any], item: dict[str, Any], run: TrainingRun, resume: State | None
+) -> Iterator[Epoch]:
+    """Yield the epochs of a trial's model; what its own code raises comes out as :class:`TrialFailed`."""
+    try:
+        settings = ExperimentSettings.model_validate(experiment).model_settings(parameters)
+        model = settings.build(ItemSpec.model_validate(item), seed=run.seed)
+        yield from model.fit(run, resume)
+    except (Diverged, OSError, MemoryError, OutOfMemoryError):  # all but the first are the machine's
+        raise
+    except Exception as error:
+        raise TrialFailed(f"{type(error).__name__}: {error}") from error

@@ -23,11 +23,9 @@ class LiveTracking:
         self._trials: dict[int, tuple[Run, set[int]]] = {}
         self._broken = False
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Log an epoch, unless the run has it already."""
-        self._try(lambda: self._log(trial.config["number"], trial.config["parameters"], result))
+    def epoch(self, number: int, parameters: dict[str, Any], result: dict[str, Any]) -> None:
+        """Log an epoch of a trial, unless the run has it already."""
+        self._try(lambda: self._log(number, parameters, result))
 
     def complete(self, record: RunRecord) -> None:
         """Log what a sweep that was cut off did not come to, and end the trials' runs."""

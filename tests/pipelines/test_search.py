@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from pipelines.journal import Journal, journals
 from pipelines.record import EpochRecord
 from pipelines.search import Distribution, corners, fill, find_space
 from pipelines.suggest import JournaledSearch
-from pipelines.trial import Journal, journals
 
 OBJECTIVE = "validation_squared_error"
 SPACE = {

@@ -16,9 +16,9 @@ import pytest
 from ray.cluster_utils import Cluster
 from sandbox import PARAMS, Sandbox
 
+from pipelines.journal import journals
 from pipelines.project import StageError
 from pipelines.record import WEIGHTS, RunRecord, read_record, read_weights
-from pipelines.trial import journals
 
 
 def long_sweep(epochs: int, trials: int) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""Work in a process of its own, nothing of which outlives it or this one.
+
+A warden stands between the two and leads a session (setsid) that all the descendants of the work belong to. When the
+work ends, or this process does, however it does, the warden kills what is left of the session.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from pipelines.project import StageError
+
+Emit = Callable[[Any], None]
+
+PAUSE = 0.5  # seconds between two looks at the vital processes
+
+
+class Lost(RuntimeError):  # noqa: N818
+    """The work did not come to its end."""
+
+
+def confined(work: Callable[[Emit], None], log: Path, vital: tuple[str, ...] = ()) -> Generator[Any]:
+    """Run `work` in a forked process, and yield what it emits, anything that JSON can hold, as it comes.
+
+    Args:
+        work: is given a function to emit by.
+        log: a file for what it writes to stdout and stderr.
+        vital: names of processes that it starts and cannot go on without: once one that was seen is gone, it is lost.
+
+    Raises:
+        StageError: it raised this.
+        Lost: it raised anything else, or was killed.
+    """
+    words, mouth = os.pipe()
+    lifeline, ours = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if not (warden := os.fork()):
+        os.close(words)
+        os.close(ours)
+        _watch_over(work, mouth, log, lifeline, vital)
+    os.close(mouth)
+    os.close(lifeline)
+    last: tuple[str, Any] = ("lost", "")
+    try:
+        with os.fdopen(words, encoding="utf-8") as lines:
+            for line in lines:
+                if not line.endswith("\n"):
+                    break  # cut off by a kill
+                last = kind, value = json.loads(line)
+                if kind == "emitted":
+                    yield value
+    finally:
+        os.close(ours)
+        _, status = os.waitpid(warden, 0)
+        _kill_session(warden)  # the warden may have been killed itself
+    kind, value = last
+    if kind == "refused":
+        raise StageError(value)
+    if kind == "raised":
+        raise Lost(value)
+    if kind != "done":
+        code = os.waitstatus_to_exitcode(status)
+        raise Lost(_ENDS.get(code, f"it was ended by signal {code - 128}" if code > 128 else f"it exited with {code}"))
+
+
+VITAL_GONE = 64
+_ENDS = {VITAL_GONE: "a process that it needs was killed"}
+
+
+def _watch_over(work: Callable[[Emit], None], mouth: int, log: Path, lifeline: int, vital: tuple[str, ...]) -> None:
+    """Be the warden: run `work` in a child, and never return."""
+    code = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        if not (worker := os.fork()):
+            os.close(lifeline)
+            _do(work, mouth, log)
+        os.close(mouth)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        code = _outcome(worker, lifeline, vital)
+        _kill_session(os.getpid())
+    finally:
+        os._exit(code)
+
+
+def _outcome(worker: int, lifeline: int, vital: tuple[str, ...]) -> int:
+    """Wait for the end of the worker, of a vital process, or of the process that the lifeline leads to."""
+    seen: set[str] = set()
+    handle = os.pidfd_open(worker)
+    while True:
+        ended, _, _ = select.select([handle, lifeline], [], [], PAUSE)
+        if handle in ended:
+            code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+            return code if code >= 0 else 128 - code
+        if lifeline in ended:
+            return 0
+        alive = {name for _, name in _session(os.getpid())} & set(vital)
+        if seen - alive:
+            return VITAL_GONE
+        seen |= alive
+
+
+def _do(work: Callable[[Emit], None], mouth: int, log: Path) -> None:
+    """Be the worker: do the work, emit how it went, and never return."""
+
+    def write(kind: str, value: Any = None) -> None:
+        line = memoryview((json.dumps([kind, value]) + "\n").encode())
+        while line:
+            line = line[os.write(mouth, line) :]
+
+    with log.open("a") as file:
+        for standard in (1, 2):
+            os.dup2(file.fileno(), standard)
+    try:
+        work(lambda value: write("emitted", value))
+        write("done")
+    except StageError as error:
+        write("refused", str(error))
+    except BaseException as error:
+        traceback.print_exc()
+        write("raised", in_one_line(error))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return an exception's type and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _kill_session(leader: int) -> None:
+    """Kill every process of a session but its leader, until there is none."""
+    while members := [pid for pid, _ in _session(leader) if pid != leader]:
+        for pid in members:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.01)
+
+
+def _session(leader: int) -> list[tuple[int, str]]:
+    """Return the live processes of a session: their ids and names."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                head, _, rest = (entry / "stat").read_text().rpartition(")")
+            except OSError:
+                continue  # ended meanwhile
+            state, _, _, session = rest.split()[:4]
+            if int(session) == leader and state not in "ZX":
+                found.append((int(entry.name), head.partition("(")[2]))
+    return found
