@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+SHA256 = "sha256"  # the key of the checksum, in the document on disk
+
 
 class DamagedState(ValueError):  # noqa: N818
     """A file is not what :meth:`State.save` wrote."""
@@ -41,8 +43,9 @@ class State:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # a writer elsewhere has one of its own
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        rest = json.dumps(self.rest)
-        save_file(tensors, partial, metadata={"rest": rest, "sha256": _digest(tensors, rest)})
+        # One entry of metadata: the order of several is the serializer's whim, and equal states make equal files.
+        rest = json.dumps(self.rest | {SHA256: _digest(tensors, self.rest)})
+        save_file(tensors, partial, metadata={"rest": rest})
         partial.replace(path)
 
     @classmethod
@@ -52,14 +55,14 @@ class State:
         Raises:
             DamagedState: the file is not whole, or not the one that was written.
         """
-        metadata = _metadata(path)
+        rest = cls.read_rest(path)
         try:
             tensors = load_file(path)
         except SafetensorError as error:
             raise DamagedState(str(error)) from error
-        if _digest(tensors, metadata["rest"]) != metadata["sha256"]:
-            raise DamagedState("its content does not have the sha256 that it names")
-        return cls(tensors, json.loads(metadata["rest"]))
+        if _digest(tensors, rest) != _known(path)[SHA256]:
+            raise DamagedState(f"its content does not have the {SHA256} that it names")
+        return cls(tensors, rest)
 
     @staticmethod
     def read_rest(path: Path) -> dict[str, Any]:
@@ -68,26 +71,23 @@ class State:
         Raises:
             DamagedState: the header cannot be read.
         """
-        try:
-            rest: dict[str, Any] = json.loads(_metadata(path)["rest"])
-        except ValueError as error:
-            raise DamagedState(str(error)) from error
-        return rest
+        return {name: value for name, value in _known(path).items() if name != SHA256}
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def _known(path: Path) -> dict[str, Any]:
+    """Return the JSON document of a file's header, with its checksum."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-    except SafetensorError as error:
+            known = json.loads((file.metadata() or {}).get("rest", "null"))
+    except (SafetensorError, ValueError) as error:
         raise DamagedState(str(error)) from error
-    if not metadata.keys() >= {"rest", "sha256"}:
+    if not isinstance(known, dict) or SHA256 not in known:
         raise DamagedState("its header does not hold what a training state's does")
-    return metadata
+    return known
 
 
-def _digest(tensors: dict[str, Tensor], rest: str) -> str:
-    digest = hashlib.sha256(rest.encode())
+def _digest(tensors: dict[str, Tensor], rest: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(rest).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

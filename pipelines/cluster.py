@@ -44,7 +44,8 @@ class Cluster:
 
     def __str__(self) -> str:
         cpus, gpus = (sum(share) for share in zip(*self.shares, strict=True))
-        return f"{len(self.shares)} node{'s' * (len(self.shares) > 1)}, {cpus:g} CPUs, {gpus:g} GPUs"
+        without = f" (without {'; '.join(self.unfit.values())})" if self.unfit else ""
+        return f"{len(self.shares)} node{'s' * (len(self.shares) > 1)}, {cpus:g} CPUs, {gpus:g} GPUs{without}"
 
     def slots(self, experiment: str, cpus: float, gpus: float) -> int:
         """Return how many trials of this size run at once.

@@ -10,20 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from components.items import ItemSpec
 from components.models import Model, ModelSettings
+from components.settings import SettingError
 from pipelines.project import StageError
 from pipelines.search import Parameters
 
 RECORD, WEIGHTS = "record.json", "weights.safetensors"
+LONGEST = 300  # characters of a reason: that of weights names every tensor
 
 Status = Literal["running", "finished", "stopped", "diverged", "failed"]
 
@@ -91,6 +94,18 @@ class RunRecord(_Contract):
     git_commit: str
     versions: dict[str, str]
 
+    @model_validator(mode="after")
+    def _has_its_best(self) -> Self:
+        best = next((trial for trial in self.trials if trial.number == self.best_trial), None)
+        if best is None:
+            raise ValueError(f"best_trial is {self.best_trial}, and no trial has that number")
+        epoch = next((epoch for epoch in best.history if epoch.epoch == self.best_epoch), None)
+        if epoch is None:
+            raise ValueError(f"best_epoch is {self.best_epoch}, and trial {best.number} has none of that number")
+        if any(self.objective not in epoch.metrics for trial in self.trials for epoch in trial.history):
+            raise ValueError(f"objective is {self.objective}, and an epoch has no figure of that name")
+        return self
+
     @property
     def best(self) -> TrialRecord:
         """The best trial."""
@@ -113,9 +128,12 @@ def digest_of(*parts: object) -> str:
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write record.json, atomically."""
+    """Write record.json, atomically, and so that a loss of power leaves it whole."""
     partial = folder / f"{RECORD}.partial"
-    partial.write_text(record.model_dump_json(indent=1))
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(record.model_dump_json(indent=1))
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(folder / RECORD)
 
 
@@ -143,10 +161,18 @@ def read_model(folder: Path, record: RunRecord, item: ItemSpec) -> Model:
     """Return the best trial's model of these items with its weights, ready to encode.
 
     Raises:
-        StageError: the weights cannot be read.
+        StageError: the weights cannot be read, or are another model's.
     """
-    model = record.model.build(item)
-    model.load_state_dict(read_weights(folder))
+    weights = read_weights(folder)
+    try:
+        model = record.model.build(item)
+        model.load_state_dict(weights)
+    except (SettingError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        if len(reason) > LONGEST:
+            reason = f"{reason[:LONGEST]}…"
+        again = f"run the sweep of {folder.name} again"
+        raise StageError(f"{folder}: {WEIGHTS} does not fit the model of {RECORD}: {reason}; {again}") from error
     return model.eval()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from components import state as state_module
-from components.state import State
+from components.state import DamagedState, State
 
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -77,4 +77,21 @@ def test_the_file_is_plain_safetensors_with_json_in_its_header(tmp_path: Path) -
     State({"model.a": torch.arange(3)}, {"epoch": 4}).save(tmp_path / "state")
     with safe_open(tmp_path / "state", framework="numpy") as file:
         assert file.get_tensor("model.a").tolist() == [0, 1, 2]
-        assert json.loads(file.metadata()["rest"]) == {"epoch": 4}
+        assert file.metadata().keys() == {"rest"}
+        assert json.loads(file.metadata()["rest"])["epoch"] == 4
+
+
+def test_equal_states_make_equal_files_and_a_changed_byte_is_found(tmp_path: Path) -> None:
+    state = State({"model.a": torch.arange(3.0), "model.b": torch.ones(2, 2)}, {"epoch": 4, "history": [1, 2]})
+    state.save(tmp_path / "one")
+    state.save(tmp_path / "two")
+    whole = (tmp_path / "one").read_bytes()
+    assert (tmp_path / "two").read_bytes() == whole
+    for place in range(len(whole)):
+        (tmp_path / "one").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DamagedState):
+            State.load(tmp_path / "one")
+    for length in range(len(whole)):
+        (tmp_path / "one").write_bytes(whole[:length])
+        with pytest.raises(DamagedState):
+            State.load(tmp_path / "one")
