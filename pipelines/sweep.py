@@ -44,19 +44,15 @@ def main(name: str) -> None:
     dataset = open_dataset(project.data(experiment.dataset))
     experiment.check(name, dataset.schema.item)
     plan = SweepPlan(project, params, name, experiment, dataset)
-    with terminable(), plan.alone() as waited:
+    with terminable(plan), plan.alone() as waited:
         if waited and key_of(project.run(name)) == plan.key:
             return  # the other process has just written this very record
         live = LiveTracking(plan.tracked())
-        try:
-            check_journals(plan.folder, plan.objective)
-            run_trials(plan, live)
-            record = record_of(plan, git_commit(project))
-            live.complete(record)
-            write_run(project.run(name), plan, record)
-        except KeyboardInterrupt:
-            to_go = f"{plan.left()} of {plan.budget.trials} trials to go"
-            raise StageError(f"{name}: cut off with {to_go}; run it again to go on") from None
+        check_journals(plan.folder, plan.objective)
+        run_trials(plan, live)
+        record = record_of(plan, git_commit(project))
+        live.complete(record)
+        write_run(project.run(name), plan, record)
         plan.forget()
     best = record.best_metrics[plan.objective]
     said = f"{name}: best of {len(record.trials)}: trial {record.best_trial}, {plan.objective} {best:.4g}"
@@ -64,11 +60,18 @@ def main(name: str) -> None:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Let SIGTERM end the work as an interrupt from the keyboard does."""
+def terminable(plan: SweepPlan) -> Iterator[None]:
+    """Let SIGTERM end a sweep as an interrupt from the keyboard does: in one line.
+
+    Raises:
+        StageError: one of them came.
+    """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt:
+        to_go = f"{plan.left()} of {plan.budget.trials} trials to go"
+        raise StageError(f"{plan.name}: cut off with {to_go}; run it again to go on") from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
