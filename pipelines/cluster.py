@@ -183,15 +183,17 @@ def _unfit(nodes: list[dict[str, Any]], code: str, sweep: str) -> dict[str, str]
         for node in nodes
     }
     addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in nodes}
+    answered, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=NODE_ANSWERS)
     unfit = {}
     for node, answer in asked.items():
+        if answer not in answered:
+            continue  # slow, and not known to be unfit: a trial looks for itself
         try:
-            ray.get(answer, timeout=NODE_ANSWERS)
+            ray.get(answer)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", error)
-            unfit[node] = (
-                str(cause) if isinstance(cause, Unfit) else f"{addresses[node]} cannot run a task: {in_one_line(cause)}"
-            )
+            no_task = f"{addresses[node]} cannot run a task: {in_one_line(cause)}"
+            unfit[node] = str(cause) if isinstance(cause, Unfit) else no_task
     return unfit
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,12 +33,12 @@ TRIALS, EPOCHS = 3, 40
 RUNS = 4  # of one sweep, at most, until it must have ended
 LONGEST = 300.0  # seconds that a run may take
 
-# Whom to kill, by a word of the command line. The driver is three processes: the user's, its warden, and Tune's.
+# Whom to kill, by a pattern of the command line. The driver is three processes: the user's, its warden, and Tune's.
 VICTIMS = {
-    "driver": "pipelines.sweep",
-    "raylet": "/raylet/raylet",
-    "gcs": "/gcs/gcs_server",
-    "trial worker": "ray::ImplicitFunc",
+    "driver": r" -m pipelines\.sweep ",
+    "raylet": r"^\S+/raylet ",
+    "gcs": r"^\S+/gcs_server ",
+    "trial worker": r"^ray::ImplicitFunc",
 }
 
 
@@ -119,7 +120,8 @@ def killed(project: Sandbox, mark: str, victim: str, which: float, epochs: int, 
 
 def present(mark: str, victim: str) -> list[int]:
     """Return the processes of a run that a victim's word stands for."""
-    return sorted(pid for pid, command in marked(mark).items() if VICTIMS[victim] in command)
+    word = VICTIMS[victim]
+    return sorted(pid for pid, command in marked(mark).items() if re.search(word, command))
 
 
 def _kill(pid: int) -> bool:

@@ -283,7 +283,8 @@ def test_a_cluster_with_tokens_runs_a_sweep_on_the_nodes_that_can(sandbox: Sandb
         head = ("--head", "--node-ip-address=127.0.0.2", f"--port={free_port}", "--include-dashboard=false")
         nodes.append(start_node(sandbox, *head, **tokens))
         wait_for(lambda: started(sandbox) == 1)
-        refused = sandbox.stage("sweep", "digits-deep", fails=True, RAY_ADDRESS=address, HOME=str(sandbox.root))
+        nobody = {"HOME": str(sandbox.root), "RAY_py_gcs_connect_timeout_s": "3"}
+        refused = sandbox.stage("sweep", "digits-deep", fails=True, RAY_ADDRESS=address, **nobody)
         for host, environment in (("127.0.0.3", tokens), ("127.0.0.4", tokens | {"SEEN_BELOW": "/nowhere"})):
             nodes.append(start_node(sandbox, f"--address={address}", f"--node-ip-address={host}", **environment))
         wait_for(lambda: started(sandbox) == 3)
@@ -313,7 +314,7 @@ def started(sandbox: Sandbox) -> int:
     return (sandbox.root / "nodes.log").read_text().count("Ray runtime started.")
 
 
-def wait_for(reached: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(reached: Callable[[], bool], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
@@ -337,7 +338,7 @@ def test_sigterm_ends_a_sweep_in_one_line_and_its_ray_asks_for_a_token(sandbox: 
         command, cwd=sandbox.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     wait_for(lambda: any(trial.history for trial in journaled(sandbox)))
-    (gcs,) = (pid for pid, command in marked("sigterm").items() if "/gcs_server" in command)
+    (gcs,) = (pid for pid, command in marked("sigterm").items() if command.split()[0].endswith("/gcs_server"))
     secured = dict(line.split("=", 1) for line in Path(f"/proc/{gcs}/environ").read_text().split("\0") if "=" in line)
     process.terminate()
     _, said = process.communicate(timeout=60)
