@@ -10,6 +10,7 @@ each becomes one of `entries` integers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -22,6 +23,8 @@ from components.bottlenecks.gradients import rotated_through, straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.items import ItemSpec
 from components.settings import Settings
+
+BLOCK_BYTES = 2**26  # of the distances between vectors and entries that are held at a time
 
 
 class CodebookSettings(Settings):
@@ -121,7 +124,7 @@ class VectorQuantizer(Bottleneck):
             if self.training and by_gradient:
                 self._revive(vectors)  # before the entries are used: the gradient needs them as they were then
             codebook = self._entries()
-            indices = self._distances(vectors, codebook.detach()).argmin(-1)
+            indices = nearest(vectors, codebook.detach())
             chosen = F.embedding(indices, codebook).reshape(latents.shape)
             quantized = chosen.detach()
             losses = {"commitment": self.settings.commitment * _squared_distance(latents, quantized)}
@@ -135,7 +138,7 @@ class VectorQuantizer(Bottleneck):
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions), int64."""
-        return self._distances(self._directed(latents.float()), self._entries()).argmin(-1)
+        return nearest(self._directed(latents.float()), self._entries())
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return the entries (batch, positions, size) of indices (batch, positions)."""
@@ -147,7 +150,7 @@ class VectorQuantizer(Bottleneck):
 
     def distances(self, latents: Tensor) -> Tensor:
         """Return the squared distances (batch, positions, entries), in float64, less the latents' own squares."""
-        return self._distances(self._directed(latents.float()).double(), self._entries().double())
+        return _distances(self._directed(latents.float()).double(), self._entries().double())
 
     def _directed(self, vectors: Tensor) -> Tensor:
         """Scale vectors (..., size) to length 1 where only their directions count."""
@@ -156,10 +159,6 @@ class VectorQuantizer(Bottleneck):
     def _entries(self) -> Tensor:
         """The codebook as latents are compared with it."""
         return self._directed(self.codebook)
-
-    def _distances(self, vectors: Tensor, codebook: Tensor) -> Tensor:
-        """Squared distances (..., entries) but for the vector's own square, which moves no minimum."""
-        return codebook.square().sum(-1) - 2.0 * (vectors @ codebook.T)
 
     @torch.no_grad()
     def _follow(self, vectors: Tensor, indices: Tensor) -> None:
@@ -194,6 +193,28 @@ def _squared_distance(latents: Tensor, entries: Tensor) -> Tensor:
     return (latents - entries).square().flatten(1).sum(1).mean()
 
 
+def nearest(vectors: Tensor, entries: Tensor) -> Tensor:
+    """Return the indices (...) of the entries (entries, dimensions) nearest to vectors (..., dimensions)."""
+    return _in_blocks(lambda block: _distances(block, entries).argmin(-1), entries, vectors)
+
+
+def _distances(vectors: Tensor, entries: Tensor) -> Tensor:
+    """Return squared distances (..., entries) but for the vector's own square, which moves no minimum."""
+    return entries.square().sum(-1) - 2.0 * (vectors @ entries.T)
+
+
+def _in_blocks(work: Callable[[Tensor], Tensor], entries: Tensor, vectors: Tensor) -> Tensor:
+    """Return what `work` gives (...) of vectors (..., dimensions).
+
+    It is given few enough vectors at a time for their distances to all entries to stay within BLOCK_BYTES. An exported
+    graph has no blocks: its batches are the caller's.
+    """
+    rows = max(1, BLOCK_BYTES // (entries.element_size() * len(entries)))
+    if torch.compiler.is_compiling() or vectors[..., 0].numel() <= rows:
+        return work(vectors)
+    return torch.cat([work(block) for block in vectors.flatten(0, -2).split(rows)]).reshape(vectors.shape[:-1])
+
+
 def k_means(vectors: Tensor, centres: int, iterations: int = 10) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm from randomly drawn vectors.
 
@@ -215,8 +236,8 @@ def k_means(vectors: Tensor, centres: int, iterations: int = 10) -> tuple[Tensor
         means[len(vectors) :] += 0.1 * deviation * torch.randn_like(means[len(vectors) :])
     drawn = torch.ones(centres, device=vectors.device)
     for _ in range(iterations):
-        nearest = (means.square().sum(-1) - 2.0 * (vectors @ means.T)).argmin(-1)
-        drawn = torch.bincount(nearest, minlength=centres).to(vectors.dtype)
-        sums = torch.zeros_like(means).index_add_(0, nearest, vectors)
+        indices = nearest(vectors, means)
+        drawn = torch.bincount(indices, minlength=centres).to(vectors.dtype)
+        sums = torch.zeros_like(means).index_add_(0, indices, vectors)
         means = torch.where(drawn[:, None] > 0, sums / drawn.clamp(min=1.0)[:, None], means)
     return means, drawn

@@ -1,7 +1,9 @@
 """Principal component analysis in closed form: the eigenvectors of the covariance, largest eigenvalues first.
 
 Pearson, "On lines and planes of closest fit to systems of points in space", 1901. Maximising the variance of w·x
-under |w| = 1 with a Lagrange multiplier gives Cov(x) w = λ w, and the variance along w is λ.
+under |w| = 1 with a Lagrange multiplier gives Cov(x) w = λ w, and the variance along w is λ. Where items are fewer than
+their values, the Gram matrix of the items gives the same by a smaller problem: with X the centred items, a row each,
+X Xᵀ u = λ u makes w = Xᵀ u / |Xᵀ u| (Bishop, "Pattern Recognition and Machine Learning", section 12.1.4).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -20,7 +23,8 @@ from components.settings import SettingError, Settings
 from components.state import State
 from components.training import as_tensor, measure
 
-CHUNK = 8192
+BLOCK_BYTES = 2**25  # of the items that are scaled at a time
+DENSE_SHARE = 1 / 16  # of all eigenvectors: where fewer are wanted, Lanczos iterations beat the full decomposition
 
 
 class PCASettings(Settings):
@@ -72,25 +76,47 @@ class PCA(Model):
 
     @torch.no_grad()
     def _solve(self, items: Tensor) -> None:
-        """Find mean and components of raw items (n, *item.shape), the sums in float64 over chunks."""
-        values, n = self.item.values, len(items)
+        """Find mean and components of raw items (n, *item.shape), from the smaller of covariance and Gram matrix."""
+        by = self._by_covariance if len(items) >= self.item.values else self._by_gram_matrix
+        mean, variances, directions = by(items.flatten(1))
+        # An eigenvector's sign is free: the largest weight is made positive, so that fits can be compared.
+        signs = directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
+        self.mean.copy_(mean)
+        self.components.copy_((directions * signs).T)
+        self.variances.copy_(variances.clamp(min=0))
+
+    def _by_covariance(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean (values,), variances (size,) and directions (values, size) of raw items (n, values)."""
+        n, values = items.shape
         # Shifted by one item, so that the squares of a large mean do not swallow a small variance.
-        shift = self.scaling(items[:1]).flatten(1)
+        shift = self.scaling(items[:1])
         total = torch.zeros(values, dtype=torch.float64)
         products = torch.zeros(values, values, dtype=torch.float64)
-        for chunk in torch.split(items, CHUNK):
-            x = self.scaling(chunk).flatten(1) - shift
+        for block in torch.split(items, max(1, BLOCK_BYTES // (4 * values))):
+            x = self.scaling(block) - shift
             total += x.sum(0, dtype=torch.float64)
             products += x.T @ x
         mean = total / n
         covariance = (products - n * torch.outer(mean, mean)) / max(1, n - 1)
-        variances, vectors = torch.linalg.eigh(covariance)
-        largest = vectors.flip(1)[:, : len(self.components)].T
-        # An eigenvector's sign is free: the largest weight is made positive, so that fits can be compared.
-        signs = largest.gather(1, largest.abs().argmax(1, keepdim=True)).sign()
-        self.mean.copy_(mean + shift[0])
-        self.components.copy_(largest * signs)
-        self.variances.copy_(variances.flip(0)[: len(self.components)].clamp(min=0))
+        return mean + shift[0], *_largest_eigenpairs(covariance, len(self.components))
+
+    def _by_gram_matrix(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what :meth:`_by_covariance` does."""
+        n, values = items.shape
+        blocks = torch.arange(values).split(max(1, BLOCK_BYTES // (8 * n)))
+        mean = torch.cat([self.scaling(items[:, block]).mean(0, dtype=torch.float64) for block in blocks])
+        gram = torch.zeros(n, n, dtype=torch.float64)
+        for block in blocks:
+            x = self.scaling(items[:, block]) - mean[block]
+            gram += x @ x.T
+        variances, weights = _largest_eigenpairs(gram / max(1, n - 1), len(self.components))
+        # n items span fewer than n directions: the rest stay 0 here, and QR makes any that are orthogonal to them.
+        directions = torch.zeros(values, len(self.components), dtype=torch.float64)
+        for block in blocks:
+            directions[block, : len(variances)] = (self.scaling(items[:, block]) - mean[block]).T @ weights
+        padded = torch.zeros(len(self.components), dtype=torch.float64)
+        padded[: len(variances)] = variances
+        return mean, padded, torch.linalg.qr(directions)[0]
 
     def losses(self, items: Tensor) -> dict[str, Tensor]:
         """See :class:`Model`."""
@@ -104,3 +130,20 @@ class PCA(Model):
     def decode(self, codes: Tensor) -> Tensor:
         """Return the point of the components' plane, as items."""
         return torch.unflatten(codes @ self.components + self.mean, 1, self.item.shape)
+
+
+def _largest_eigenpairs(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest eigenvalues of a symmetric matrix (m, m), falling, and their eigenvectors (m, count).
+
+    There are min(count, m) of them.
+    """
+    if count < DENSE_SHARE * len(matrix) and matrix.any():
+        from scipy.sparse.linalg import eigsh  # here: models are imported often and fitted seldom
+
+        random = np.random.default_rng(0)
+        start = random.normal(size=len(matrix))
+        values, vectors = map(torch.from_numpy, eigsh(matrix.numpy(), count, which="LA", v0=start, rng=random))
+    else:
+        values, vectors = torch.linalg.eigh(matrix)
+    order = values.argsort(descending=True)[:count]
+    return values[order], vectors[:, order]

@@ -35,11 +35,11 @@ def assert_agrees_with_scikit_learn(model: PCA, items: np.ndarray, flat: np.ndar
     np.testing.assert_allclose(model.decode(codes).flatten(1).numpy(), rebuilt, atol=2e-3 * scale)
 
 
-@pytest.mark.parametrize("chunk", [8192, 100])
+@pytest.mark.parametrize("block_bytes", [2**25, 100 * 64 * 4])
 def test_digits_have_scikit_learns_components(
-    digit: ItemSpec, digits: np.ndarray, chunk: int, monkeypatch: pytest.MonkeyPatch
+    digit: ItemSpec, digits: np.ndarray, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pca, "CHUNK", chunk)
+    monkeypatch.setattr(pca, "BLOCK_BYTES", block_bytes)
     model, _ = fitted(digit, digits, 16)
     assert_agrees_with_scikit_learn(model, digits, digits.reshape(-1, 64) / 255.0)
 
@@ -102,3 +102,46 @@ def test_the_state_makes_a_fresh_model_the_fitted_one(digit: ItemSpec, digits: n
     assert torch.equal(fresh.encode(items), model.encode(items))
     assert list(fresh.fit(TrainingRun(digits[:9], digits[:9], epochs=1, seed=0), resume=epoch.state)) == []
     assert torch.equal(fresh.components, model.components)
+
+
+def smooth(n: int, values: int) -> np.ndarray:
+    """Vectors whose variances fall as they do in photos."""
+    return (np.random.default_rng(0).normal(size=(n, values)) / np.arange(1, values + 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n", "values"), [(40, 300), (300, 200)])
+def test_few_components_of_many_values_agree_with_scikit_learn_without_a_full_decomposition(
+    n: int, values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = smooth(n, values)
+    monkeypatch.delattr(torch.linalg, "eigh")
+    model, _ = fitted(vectors(values), items, 2)
+    assert_agrees_with_scikit_learn(model, items, items.astype(np.float64))
+
+
+def test_fewer_items_than_values_never_make_a_matrix_of_values_by_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sides = PCASettings(size=5).build(vectors(2000)), []
+    monkeypatch.setattr(
+        torch, "zeros", lambda *shape, zeros=torch.zeros, **kind: sides.append(shape) or zeros(*shape, **kind)
+    )
+    for _ in model.fit(TrainingRun(smooth(30, 2000), smooth(9, 2000), epochs=1, seed=0)):
+        pass
+    assert sides
+    assert (2000, 2000) not in sides
+
+
+@pytest.mark.parametrize(("n", "values"), [(500, 400), (300, 400)])
+@pytest.mark.parametrize("size", [8, 40])
+def test_data_of_fewer_directions_than_components_has_orthonormal_ones(n: int, values: int, size: int) -> None:
+    random = np.random.default_rng(0)
+    items = (random.normal(size=(n, 3)) @ random.normal(size=(3, values)) + 7).astype(np.float32)
+    model, (epoch,) = fitted(vectors(values), items, size)
+    np.testing.assert_allclose((model.components @ model.components.T).numpy(), np.eye(size), atol=1e-5)
+    np.testing.assert_allclose(model.variances[3:].numpy(), 0, atol=1e-3)
+    assert epoch.metrics["train_loss"] == pytest.approx(0, abs=1e-3)
+
+
+def test_items_that_are_all_the_same_have_no_variance() -> None:
+    model, _ = fitted(vectors(100), np.full((200, 100), 3, np.float32), 2)
+    assert (model.variances == 0).all()
+    np.testing.assert_allclose((model.components @ model.components.T).numpy(), np.eye(2), atol=1e-5)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from components.bottlenecks import VectorQuantizerSettings
 from components.bottlenecks.vector_quantizer import VectorQuantizer, k_means
@@ -231,3 +234,54 @@ def test_bf16_autocast_does_not_blur_the_choice() -> None:
         halves = made.eval()(torch.ones(2, 1, 1, dtype=torch.bfloat16))
     torch.testing.assert_close(squeezed.code, torch.tensor([[[1.002]], [[1.0]]]), atol=1e-6, rtol=0)
     assert squeezed.code.dtype == squeezed.losses["commitment"].dtype == halves.code.dtype == torch.float32
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that any operation made."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **kwargs or {})
+        self.largest = max([self.largest, *(part.nbytes for part in tree_leaves(made) if isinstance(part, Tensor))])
+        return made
+
+
+@pytest.mark.parametrize("settings", [{}, {"cosine": True}, {"codebook": "gradient"}])
+def test_distances_are_held_a_block_at_a_time_and_nothing_changes(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents = torch.randn(60, 7, 3, generator=torch.Generator().manual_seed(0))
+    results, largest = [], []
+    for bound in (2**26, 2**13):
+        monkeypatch.setattr("components.bottlenecks.vector_quantizer.BLOCK_BYTES", bound, raising=False)
+        torch.manual_seed(0)
+        quantizer = VectorQuantizerSettings(entries=100, size=3, **settings).build(ITEM, 7)
+        with LargestTensor() as made, torch.no_grad():
+            quantizer.initialize(latents)
+            quantizer.train()(latents)
+            codes = quantizer.encode(latents)
+            regrets = quantizer.regrets(latents, codes.flip(0))
+        results.append((codes, quantizer.codebook.detach(), regrets))
+        largest.append(made.largest)
+    assert largest[0] == 60 * 7 * 100 * 4
+    assert largest[1] <= 2**13
+    for whole, blocks in zip(*results, strict=True):
+        assert torch.equal(whole, blocks)
+
+
+def test_an_exported_graph_has_no_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.bottlenecks.vector_quantizer.BLOCK_BYTES", 1)
+
+    class Encode(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.quantizer = VectorQuantizerSettings(entries=10, size=3).build(ITEM, 7)
+
+        def forward(self, latents: Tensor) -> Tensor:
+            return self.quantizer.encode(latents)
+
+    latents, module = torch.randn(9, 7, 3), Encode().eval()
+    program = torch.export.export(module, (latents[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    assert not any("split" in str(node.target) for node in program.graph.nodes)
+    assert torch.equal(program.module()(latents), module(latents))
