@@ -212,7 +212,7 @@ def _in_blocks(work: Callable[[Tensor], Tensor], entries: Tensor, vectors: Tenso
     rows = max(1, BLOCK_BYTES // (entries.element_size() * len(entries)))
     if torch.compiler.is_compiling() or vectors[..., 0].numel() <= rows:
         return work(vectors)
-    return torch.cat([work(block) for block in vectors.flatten(0, -2).split(rows)]).reshape(vectors.shape[:-1])
+    return torch.cat([work(block) for block in torch.split(vectors.flatten(0, -2), rows)]).reshape(vectors.shape[:-1])
 
 
 def k_means(vectors: Tensor, centres: int, iterations: int = 10) -> tuple[Tensor, Tensor]:

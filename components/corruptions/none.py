@@ -17,3 +17,7 @@ class NoCorruption(Corruption):
     def __call__(self, items: Tensor) -> Tensor:
         """See :class:`Corruption`."""
         return items
+
+    def some(self, items: Tensor) -> Tensor:
+        """See :class:`Corruption`."""
+        return items

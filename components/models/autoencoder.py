@@ -132,7 +132,7 @@ class Autoencoder(Model):
         scaled = self.scaling(items)
         if self.binarize and self.training:
             scaled = scaled.bernoulli()
-        squeezed = self.bottleneck(self.encoder(self.corruption(scaled) if self.training else scaled))
+        squeezed = self.bottleneck(self.encoder(self.corruption.some(scaled) if self.training else scaled))
         activity = Activity(scaled, squeezed.code, self.encoder, self.training)
         return {
             **self._error(scaled, self.decoder(squeezed.code)),

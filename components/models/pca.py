@@ -103,7 +103,7 @@ class PCA(Model):
     def _by_gram_matrix(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return what :meth:`_by_covariance` does."""
         n, values = items.shape
-        blocks = torch.arange(values).split(max(1, BLOCK_BYTES // (8 * n)))
+        blocks = torch.split(torch.arange(values), max(1, BLOCK_BYTES // (8 * n)))
         mean = torch.cat([self.scaling(items[:, block]).mean(0, dtype=torch.float64) for block in blocks])
         gram = torch.zeros(n, n, dtype=torch.float64)
         for block in blocks:

@@ -49,7 +49,7 @@ class TiedAutoencoder(Autoencoder):
     def losses(self, items: Tensor) -> dict[str, Tensor]:
         """See :class:`Model`."""
         scaled = self.scaling(items)
-        code = self.encoder(self.corruption(scaled) if self.training else scaled)
+        code = self.encoder(self.corruption.some(scaled) if self.training else scaled)
         activity = Activity(scaled, code, self.encoder, self.training)
         return self._error(scaled, self.decoder(code)) | {p.kind: p(activity) for p in self.penalties}
 

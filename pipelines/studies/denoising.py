@@ -74,8 +74,9 @@ def corrupted(item: ItemSpec, items: Array, noise: Corruption, seed: int) -> Arr
 
 def spoken(noise: Corruption) -> str:
     """Return a noise in words: `gaussian, sigma 0.5`."""
-    kind, *settings = noise.model_dump().items()
-    return ", ".join([kind[1].replace("_", " "), *(f"{key} {value:g}" for key, value in settings)])
+    settings = noise.model_dump(exclude={"clean"})  # which is for training alone
+    kind = settings.pop("kind").replace("_", " ")
+    return ", ".join([kind, *(f"{key} {value}" for key, value in settings.items())])
 
 
 def describe(name: str, dataset: str, trials: list[Trial], made_from: dict[str, str]) -> Study:

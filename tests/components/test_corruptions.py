@@ -26,8 +26,14 @@ NOISES: list[dict[str, Any]] = [
 noises = pytest.mark.parametrize("noise", NOISES, ids=lambda noise: noise["kind"])
 
 
-def built(item: ItemSpec, noise: dict[str, Any], seed: int = 0) -> Autoencoder:
-    settings = {"network": {"kind": "mlp", "hidden": [16]}, "bottleneck": {"kind": "identity", "size": 4}}
+def built(
+    item: ItemSpec, noise: dict[str, Any], seed: int = 0, hidden: int = 16, size: int = 4, learning_rate: float = 1e-3
+) -> Autoencoder:
+    settings = {
+        "network": {"kind": "mlp", "hidden": [hidden]},
+        "bottleneck": {"kind": "identity", "size": size},
+        "training": {"learning_rate": learning_rate},
+    }
     return AutoencoderSettings.model_validate(settings | {"corruption": noise}).build(item, seed)
 
 
@@ -52,11 +58,40 @@ def test_gaussian_noise_has_its_deviation_no_bias_and_no_clip() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(share=st.floats(0.01, 1))
-def test_masking_sets_its_share_to_zero_and_leaves_the_rest(share: float) -> None:
+def test_masking_fills_its_share_as_asked_and_leaves_the_rest(share: float) -> None:
     items = torch.rand(100, 10, 10, 1) + 0.01
-    masked = MaskingNoise(share=share)(items)
-    assert ((masked == 0) | (masked == items)).all()
-    assert (masked == 0).double().mean().item() == pytest.approx(share, abs=0.03)
+    zeros, means = (MaskingNoise(share=share, fill=fill)(items) for fill in ("zero", "mean"))
+    for masked, fill in ((zeros, torch.zeros(())), (means, items.mean(0))):
+        assert ((masked == fill) | (masked == items)).all()
+        assert (masked == fill).double().mean().item() == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_masking_keeps_the_mean_by_default(digits: np.ndarray, light: bool) -> None:
+    items = torch.tensor(255 - digits if light else digits) / 255
+    assert MaskingNoise(share=0.5)(items).mean().item() == pytest.approx(items.mean().item(), rel=0.01)
+
+
+@noises
+def test_a_share_of_items_is_left_clean_while_training_and_none_while_measuring(noise: dict[str, Any]) -> None:
+    items = torch.rand(2000, 5, 5, 1)
+    corruption = built(ItemSpec(kind="image", shape=(5, 5, 1), dtype="uint8"), noise | {"clean": 0.3}).corruption
+    unchanged = (corruption.some(items) == items).flatten(1).all(1)
+    assert unchanged.double().mean().item() == pytest.approx(0.3, abs=0.04)
+    assert not (corruption(items) == items).flatten(1).all(1).any()
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_a_denoiser_rebuilds_clean_items_nearly_as_a_plain_autoencoder_does(
+    digit: ItemSpec, digits: np.ndarray, light: bool
+) -> None:
+    items = 255 - digits if light else digits
+    errors = {}
+    for kind, share in (("none", {}), ("masking", {"share": 0.5})):
+        model = built(digit, {"kind": kind, **share}, hidden=64, size=16, learning_rate=5e-3)
+        *_, last = model.fit(TrainingRun(items[:1500], items[1500:], epochs=15, seed=0))
+        errors[kind] = last.metrics["validation_squared_error"]
+    assert errors["masking"] < 1.3 * errors["none"]
 
 
 @settings(deadline=None, max_examples=20)
@@ -89,7 +124,7 @@ def test_the_encoder_sees_the_corrupted_item_and_the_loss_the_clean_one(
     torch.manual_seed(3)
     loss = model.losses(items)["squared_error"]
     torch.manual_seed(3)
-    assert torch.equal(seen[0], model.corruption(items / 255.0))
+    assert torch.equal(seen[0], model.corruption.some(items / 255.0))
     rebuilt = model.decoder(model.encoder(seen[0]))
     assert loss.item() == pytest.approx((items / 255 - rebuilt).square().sum((1, 2, 3)).mean().item(), rel=1e-5)
 
@@ -132,10 +167,11 @@ def test_denoising_rebuilds_noisy_digits_better_than_a_plain_autoencoder(digit: 
         "training": {"learning_rate": 5e-3},
     }
     clean = torch.tensor(digits[1500:]) / 255
-    noisy = MaskingNoise(share=0.4)(clean)
+    masking = MaskingNoise(share=0.4, fill="zero")
+    noisy = masking(clean)
     errors = {}
     for kind in ("none", "masking"):
-        noise = {"kind": "masking", "share": 0.4} if kind == "masking" else {"kind": "none"}
+        noise = masking.model_dump() if kind == "masking" else {"kind": "none"}
         model = AutoencoderSettings.model_validate(settings | {"corruption": noise}).build(digit)
         list(model.fit(run))
         with torch.no_grad():

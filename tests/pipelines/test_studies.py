@@ -58,7 +58,7 @@ PARAMS: dict[str, Any] = {
             "digits": {
                 "basic": "basic",
                 "denoising": "denoising",
-                "noises": [{"kind": "gaussian", "sigma": 0.5}, {"kind": "masking", "share": 0.5}],
+                "noises": [{"kind": "gaussian", "sigma": 0.5}, {"kind": "masking", "share": 0.5, "fill": "zero"}],
             }
         },
         "invariance": {
@@ -126,21 +126,21 @@ def test_the_denoising_autoencoder_is_held_against_the_clean_items(project: Sand
     )
     data = open_dataset(project.root / "data" / "digits")
     items = np.asarray(data.array("test"))
-    noisy = denoising.corrupted(data.schema.item, items, MaskingNoise(share=0.5), seed=0)
+    noisy = denoising.corrupted(data.schema.item, items, MaskingNoise(share=0.5, fill="zero"), seed=0)
     bundle = Bundle.load(project.root / "bundles" / "denoising")
     rebuilt = bundle.decode(bundle.encode(noisy))
     error = ((rebuilt - items / 255.0) ** 2).sum((1, 2, 3)).mean()
-    assert study.figures["denoising_masking_share_0.5"] == pytest.approx(error, rel=1e-5)
+    assert study.figures["denoising_masking_share_0.5_fill_zero"] == pytest.approx(error, rel=1e-5)
 
 
 def test_noisy_items_are_raw_items_with_that_noise() -> None:
     item = ItemSpec(kind="image", shape=(20, 20, 1), dtype="uint8")
     items = np.full((50, 20, 20, 1), 200, np.uint8)
-    masked = denoising.corrupted(item, items, MaskingNoise(share=0.3), seed=1)
+    masked = denoising.corrupted(item, items, MaskingNoise(share=0.3, fill="zero"), seed=1)
     assert masked.dtype == np.uint8
     assert set(np.unique(masked)) == {0, 200}
     assert (masked == 0).mean() == pytest.approx(0.3, abs=0.02)
-    assert np.array_equal(masked, denoising.corrupted(item, items, MaskingNoise(share=0.3), seed=1))
+    assert np.array_equal(masked, denoising.corrupted(item, items, MaskingNoise(share=0.3, fill="zero"), seed=1))
     assert set(np.unique(denoising.corrupted(item, items, SaltAndPepperNoise(share=0.5), seed=1))) == {0, 200, 255}
     vectors = np.full((5, 3), 7.5, np.float32)
     spec = ItemSpec(kind="vector", shape=(3,), dtype="float32")
