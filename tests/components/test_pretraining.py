@@ -106,6 +106,14 @@ def test_a_layer_stays_as_it_is_while_the_ones_above_it_learn(digit: ItemSpec, d
     assert order == [(layer, epoch) for layer in (1, 2, 3) for epoch in (1, 2)]
 
 
+def test_the_next_layer_sees_codes_as_they_are_in_evaluation_mode(digit: ItemSpec, digits: np.ndarray) -> None:
+    layer = settings().build(digit).autoencoders[0]
+    with torch.no_grad():
+        expected = layer.eval().encode(torch.tensor(digits[:20]))
+    layer.encoder.append(torch.nn.Dropout(0.5))
+    np.testing.assert_array_equal(encoded(layer.train(), digits[:20]), expected.numpy())
+
+
 def test_a_stack_is_its_layers_without_what_rebuilds(digit: ItemSpec) -> None:
     stack = settings().build(digit)
     assert sum(p.numel() for p in stack.parameters()) == 64 * 24 + 24 + 24 * 12 + 12 + 12 * 6 + 6

@@ -107,6 +107,17 @@ def test_frequencies_are_counted_by_position_and_nothing_is_impossible() -> None
     assert float((drawn[:, 0] == 0).float().mean()) == pytest.approx(float(shares[0, 0]), abs=0.04)
 
 
+def test_a_position_borrows_fifty_items_from_all_positions_frequencies() -> None:
+    codes = torch.tensor([[0, 1]] * 3 + [[2, 1]])
+    overall = [3.5 / 9.5, 4.5 / 9.5, 1.5 / 9.5]  # how often each value was seen anywhere, and half a time more
+    expected = [[(3 + 50 * overall[0]) / 54, 50 * overall[1] / 54, (1 + 50 * overall[2]) / 54]]
+    expected += [[50 * overall[0] / 54, (4 + 50 * overall[1]) / 54, 50 * overall[2] / 54]]
+    frequencies = PositionFrequencies(codes, 3)
+    np.testing.assert_allclose(frequencies.log_shares.exp().numpy(), expected, rtol=1e-5)
+    unseen = float(frequencies.bits(torch.tensor([[1, 2]]))[0])
+    assert unseen == pytest.approx(-math.log2(expected[0][1]) - math.log2(expected[1][2]), rel=1e-5)
+
+
 @pytest.mark.parametrize(("positions", "columns"), [(49, 7), (20, 5), (7, 7), (196, 14), (1, 1)])
 def test_codes_are_laid_out_as_near_to_a_square_as_they_go(positions: int, columns: int) -> None:
     assert near_square(positions) == columns
