@@ -16,13 +16,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 SLOWEST = (
     "test_sweep.py",
     "test_end_to_end.py",
-    "test_export.py",
-    "test_study_generation.py",
-    "test_study_bounds.py",
     "test_studies.py",
-    "test_study_pretraining.py",
-    "test_training_benchmark.py",
-    "test_odd_data.py",
+    "test_prepare.py",
+    "test_study_generation.py",
+    "test_export.py",
+    "test_study_subspaces.py",
+    "test_export_bottlenecks.py",
+    "test_products.py",
 )
 
 

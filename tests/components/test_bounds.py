@@ -62,6 +62,13 @@ def test_bounds_of_a_categorical_model_are_those_of_summing_over_all_its_codes(
     assert evidence.mean() - 0.1 < few < bound.mean() + 0.1
 
 
+def test_bounds_are_measured_in_evaluation_mode(digit: ItemSpec, digits: np.ndarray) -> None:
+    model, items = built(digit, TINY), black_and_white(digits[:20])
+    expected = measure_bounds(model, items, samples=1, seed=0).divergence
+    model.encoder.append(torch.nn.Dropout(0.5))
+    np.testing.assert_array_equal(measure_bounds(model.train(), items, samples=1, seed=0).divergence, expected)
+
+
 def test_the_measure_is_no_argmax(trained: Autoencoder, digits: np.ndarray) -> None:
     items = black_and_white(digits[1200:1600])
     with torch.no_grad():

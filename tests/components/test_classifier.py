@@ -61,6 +61,14 @@ def test_the_share_of_wrong_items_is_that_of_the_likeliest_class(
     assert model.wrong(Labelled(some.items, guessed)) == 0
 
 
+def test_the_share_of_wrong_items_is_measured_in_evaluation_mode(digit: ItemSpec, labelled: Labelled) -> None:
+    model, some = network(digit).eval(), part(labelled, 0, 150)
+    torch.nn.init.normal_(model.top.weight)
+    guessed = model(torch.tensor(some.items)).argmax(1).numpy()
+    model.stack.layers.append(torch.nn.Dropout(0.5))
+    assert model.train().wrong(Labelled(some.items, guessed)) == 0
+
+
 def test_a_lessons_loss_is_the_cross_entropy_of_its_rows(digit: ItemSpec, labelled: Labelled) -> None:
     model = network(digit)
     torch.nn.init.normal_(model.top.weight)

@@ -132,6 +132,17 @@ def test_the_seed_decides_weights_and_training(digit: ItemSpec, digits: np.ndarr
     assert not torch.equal(made["one"], made["noise"])
 
 
+def test_no_two_layers_and_no_two_seeds_draw_the_same(
+    digit: ItemSpec, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(TiedAutoencoder, "fit", lambda self, run: seeds.append(run.seed) or iter(()))
+    stack = settings().build(digit)
+    for seed in range(4):
+        pretrained(stack, run(digits, seed=seed))
+    assert len(set(seeds)) == len(seeds) == 12
+
+
 def test_a_layer_may_be_wider_than_what_it_sees(digit: ItemSpec, digits: np.ndarray) -> None:
     stack = settings(layers=[100, 200], activation="sigmoid").build(digit)
     steps = pretrained(stack, run(digits, epochs=1))

@@ -76,3 +76,15 @@ def test_a_ratio_of_medians_has_an_interval_around_it() -> None:
     assert low < ratio < high
     assert low < 2 < high
     assert high - low < 0.4
+
+
+def test_the_interval_of_a_ratio_is_that_of_another_bootstrap() -> None:
+    random = np.random.default_rng(2)
+    over, under = random.normal(4, 1, 300), random.normal(2, 0.5, 200)
+    _, low, high = samples.ratio_of_medians(over, under, resamples=4000)
+    peer = stats.bootstrap(
+        (over, under), lambda a, b, axis=-1: np.median(a, axis=axis) / np.median(b, axis=axis),
+        n_resamples=4000, method="percentile", rng=3,
+    ).confidence_interval  # fmt: skip
+    assert (low, high) == pytest.approx((peer.low, peer.high), rel=0.005)
+    assert high - low == pytest.approx(peer.high - peer.low, rel=0.1)
