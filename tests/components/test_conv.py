@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.items import ItemSpec
 from components.networks import ConvSettings
-from components.networks.conv import Grid, Positions, Tiles, Untiles
+from components.networks.conv import Grid, Positions, Residual, Tiles, Untiles
 from components.settings import SettingError
 
 sizes = st.tuples(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3]))
@@ -73,3 +74,14 @@ def test_vectors_are_refused_with_a_readable_error() -> None:
     for refused in (lambda: ConvSettings().positions(item), lambda: ConvSettings().build(item, (3,))):
         with pytest.raises(SettingError, match="kind: conv, needs images, and the items are of kind vector"):
             refused()
+
+
+def test_a_residual_block_adds_to_its_input_what_its_docstring_says() -> None:
+    torch.manual_seed(0)
+    block, x = Residual(4), torch.randn(2, 4, 3, 3)
+    narrow, widen = block.narrow, block.widen
+    assert narrow.out_channels == 2
+    with torch.no_grad():
+        inner = F.conv2d(x.clamp(min=0), narrow.weight, narrow.bias, padding=1).clamp(min=0)
+        added = torch.einsum("oi,nihw->nohw", widen.weight[:, :, 0, 0], inner) + widen.bias[:, None, None]
+        torch.testing.assert_close(block(x), x + added)

@@ -149,6 +149,15 @@ def test_another_seed_is_another_order() -> None:
     assert orders[0] != orders[1]
 
 
+def test_no_epoch_of_a_seed_has_the_order_of_another_seeds() -> None:
+    items, orders = np.arange(20, dtype=np.float32)[:, None], []
+    for seed in range(4):
+        model = Witness()
+        list(descend(model, TrainingSettings(batch_size=20), TrainingRun(items, items, 4, seed)))
+        orders += [tuple(batch) for batch in model.batches]
+    assert len(set(orders)) == len(orders) == 16
+
+
 def test_every_item_is_seen_once_an_epoch_in_a_new_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "BLOCK", 2)
     model = Witness()
@@ -220,6 +229,16 @@ def test_each_step_takes_the_schedules_learning_rate() -> None:
     # Under a constant slope Adam's step is the learning rate itself; 4 batches in each of 3 epochs.
     travelled = sum(settings.learning_rate_at(step / 12) for step in range(12))
     assert model.weight.item() == pytest.approx(-travelled, rel=1e-5)
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(1, [0]), (2, [0, 1]), (5, [0, 0.25, 0.5, 0.75, 1])])
+def test_annealing_starts_with_the_first_epoch_and_ends_with_the_last(
+    epochs: int, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(Witness, "anneal", lambda self, progress: told.append(progress))
+    list(descend(Witness(), TrainingSettings(batch_size=8), numbered(8, epochs)))
+    assert told == expected
 
 
 def test_weight_decay_shrinks_a_weight_without_slope_by_hand() -> None:

@@ -38,6 +38,25 @@ def test_pictures_come_back_under_their_names(
     assert len(list((tmp_path / "out").glob("*.png"))) == 23
 
 
+def test_a_decoded_folder_appears_at_once_when_all_is_in_it(
+    tmp_path: Path, pictures: np.ndarray, linear: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "p.npy", pictures)
+    codes = encode(tmp_path / "p.npy", linear, tmp_path / "codes")
+    seen: list[int] = []
+    replace = Path.replace
+
+    def watched(path: Path, target: Path) -> Path:
+        assert not target.exists()
+        seen.append(len(list(path.glob("*.png"))))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    decode_from_shards(codes, linear, tmp_path / "out")
+    assert seen == [23]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "linear", "out", "p.npy"]
+
+
 def test_ids_cannot_leave_the_folder_or_replace_one_another(tmp_path: Path, linear: Bundle) -> None:
     names = [
         "../../evil.png",
