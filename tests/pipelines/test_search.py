@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pipelines.journal import Journal, journals
 from pipelines.record import EpochRecord
 from pipelines.search import Distribution, corners, fill, find_space
-from pipelines.suggest import JournaledSearch
+from pipelines.suggest import SPREAD, JournaledSearch
 
 OBJECTIVE = "validation_squared_error"
 SPACE = {
@@ -169,6 +170,16 @@ def test_the_estimator_closes_in_on_what_is_good(tmp_path: Path) -> None:
         search.on_trial_complete(str(number), {})
     by_chance = (0.3**2 + 0.7**2) / 2  # the mean distance of a point anywhere between 0 and 1
     assert sum(drawn[-20:]) / 20 < 0.5 * by_chance
+
+
+def test_trials_that_start_from_the_same_past_draw_differently(tmp_path: Path) -> None:
+    search = search_in(tmp_path)
+    for number in range(1, SPREAD + 1):
+        search.suggest(str(number))
+        end(tmp_path, number, value=float(number))
+        search.on_trial_complete(str(number), {})
+    together = [(search.suggest(str(number)) or {})["parameters"] for number in range(SPREAD + 1, SPREAD + 4)]
+    assert all(left != right for left, right in itertools.combinations(together, 2))
 
 
 def test_the_first_word_about_how_a_trial_ended_stands(tmp_path: Path) -> None:
