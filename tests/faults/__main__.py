@@ -40,9 +40,9 @@ def run(subject: Subject, seed: int, count: int) -> int:
     if done < count:
         problems += 1
         sys.stdout.write(f"{subject.name}: ended after {done} of {count} rounds\n")
-    counted = ", ".join(f"{kind} {number}" for kind, number in sorted(kinds.items()) if kind)
-    took = time.monotonic() - began
-    sys.stdout.write(f"{subject.name}: {done} rounds, {problems} problems, {took:.0f} s ({counted})\n")
+    for kind, number in sorted(kinds.items()):
+        sys.stdout.write(f"{subject.name}: {number:6} {kind}\n")
+    sys.stdout.write(f"{subject.name}: {done} rounds, {problems} problems, {time.monotonic() - began:.0f} s\n")
     sys.stdout.flush()
     return problems
 

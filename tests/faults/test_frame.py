@@ -23,7 +23,7 @@ def test_a_subject_is_counted_and_its_problems_are_printed(capsys: pytest.Captur
     printed = capsys.readouterr().out
     assert "made up: round 2: lost an item\n" in printed
     assert "made up: 3 rounds, 2 problems" in printed
-    assert "True 3" in printed
+    assert "3 True" in printed
 
 
 def test_rounds_that_never_came_are_a_problem() -> None:

@@ -1,0 +1,225 @@
+"""Formats that the stages after `prepare` read and write: settings, journals, run records, metrics, studies."""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+
+from components.data import DataError
+from components.items import ItemSpec
+from components.models import Model
+from components.settings import SettingError
+from components.state import State
+from pipelines.compare import leaderboard_row, write_reports
+from pipelines.entries import read_entries
+from pipelines.project import Project, StageError
+from pipelines.record import RunRecord, read_model, read_record, write_record
+from pipelines.register import dvc_stage
+from pipelines.report import render_report, render_study
+from pipelines.settings import load_params
+from pipelines.studies.results import read_results
+from pipelines.tracking.projection import Projection
+from pipelines.tracking.studied import StudyProjection
+from pipelines.trial import Journal
+from serving.bundle import BundleError
+from serving.manifest import sha256_of
+from tests.faults.damage import VALUES, YAML_VALUES, Damage, damaged_bytes, damaged_document, damaged_json
+from tests.faults.formats import Format, digest
+from tests.pipelines.lab import MLP, Lab
+from tests.pipelines.sandbox import REPOSITORY
+
+STAGES = (StageError, SettingError, DataError, BundleError)  # what pipelines.project.stage turns into a line
+ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
+MNIST = ItemSpec(kind="image", shape=(28, 28, 1), dtype="uint8")
+DRAWN = 5  # one of so many contents is drawn too, which takes a second
+
+
+def make_params(folder: Path) -> None:
+    folder.mkdir()
+    text = (REPOSITORY / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text)
+
+
+def use_params(folder: Path) -> str:
+    params = load_params(Project(folder, folder))
+    for name, experiment in params.experiments.items():
+        if (content := digest(name, experiment)) not in _CHECKED:
+            experiment.check(name, MNIST)
+            _CHECKED.add(content)
+    return digest(params.model_dump(mode="json"))
+
+
+_CHECKED: set[str] = set()  # as most experiments are those of the sample
+
+
+def damaged_params(content: bytes, draw: random.Random) -> Damage:
+    """Damage params.yaml: its structure, its lines, or its bytes."""
+    way = draw.random()
+    if way < 0.6:
+        return damaged_document(content, draw, partial(YAML(typ="safe").load), VALUES + YAML_VALUES)
+    if way < 0.8:
+        lines = content.splitlines(keepends=True)
+        at = draw.randrange(len(lines))
+        new = draw.choice((
+            [], [lines[at]] * 2, [b" " + lines[at]], [b"\t" + lines[at]], [lines[at].rstrip() + b": :\n"],
+            [b"---\n", lines[at]], [b"...\n", lines[at]], [b"<<: *a\n", lines[at]], [b"- ", lines[at]],
+            [lines[at].replace(b":", b"")], [lines[at].replace(b"{", b"[")], [b"? ", lines[at]], [b"'", lines[at]],
+        ))  # fmt: skip
+        return f"line {at + 1} made {b''.join(new)[:60]!r}", b"".join([*lines[:at], *new, *lines[at + 1 :]])
+    return damaged_bytes(content, draw)
+
+
+def small_model(seed: int = 0) -> Model:
+    """Return a small autoencoder of 8×8 images."""
+    from pydantic import TypeAdapter
+
+    from components.models import ModelSettings
+
+    adapter: TypeAdapter[ModelSettings] = TypeAdapter(ModelSettings)
+    return adapter.validate_python(MLP).build(ITEM, seed=seed)
+
+
+@cache
+def items() -> np.ndarray:
+    """Return twelve made-up images."""
+    return np.random.default_rng(0).integers(0, 256, (12, *ITEM.shape), np.uint8)
+
+
+def make_journal(folder: Path) -> None:
+    """Write the journal of a trial that was stopped after its second epoch."""
+    from components.models import TrainingRun
+
+    journal = Journal.of(folder, 1)
+    journal.open(1, {"model.training.learning_rate": 0.002})
+    history = []
+    for epoch in small_model().fit(TrainingRun(items(), items(), epochs=3, seed=0)):
+        history.append({"epoch": epoch.number, "timestamp": 1000, "seconds": 0.5, "metrics": epoch.metrics})
+        State(epoch.state.part("model"), {"epoch": epoch.number}).save(journal.best)
+        State(epoch.state.tensors, epoch.state.rest | {"history": history}).save(journal.state)
+        if epoch.number == 2:
+            break
+
+
+def use_journal(folder: Path) -> str:
+    """Go on from a journal: what the trial is, its history, its last epoch, and what its best weights compute."""
+    from components.models import TrainingRun
+
+    journal = Journal.of(folder, 1)
+    trial = journal.read()
+    model = small_model(seed=1)
+    model.load_state_dict(State.load(journal.best).tensors)
+    resumed = small_model(seed=1)
+    (last,) = resumed.fit(TrainingRun(items(), items(), epochs=3, seed=0), State.load(journal.state))
+    best = trial.best("validation_squared_error")
+    codes = [m.eval().encode(torch.as_tensor(items())).detach().numpy() for m in (model, resumed)]
+    return digest(trial.model_copy(update={"started": 0}), best, last.number, last.metrics, codes)
+
+
+def damaged_safetensors(content: bytes, draw: random.Random) -> Damage:
+    """Damage a safetensors file: half the time the JSON of its header, or its length."""
+    size = int.from_bytes(content[:8], "little")
+    way = draw.random()
+    if way < 0.1:
+        number = draw.choice((0, 1, size - 1, size + 1, 2**31, 2**40, 2**63 - 1, 2**64 - 1, len(content), 100_000_001))
+        return f"header of {number} bytes", number.to_bytes(8, "little") + content[8:]
+    if way < 0.6:
+        what, header = damaged_document(content[8 : 8 + size], draw, json.loads, VALUES)
+        return f"header: {what}", len(header).to_bytes(8, "little") + header + content[8 + size :]
+    return damaged_bytes(content, draw)
+
+
+def make_project(folder: Path) -> None:
+    """Write a project whose stages before `compare` have run: two experiments, one with real weights; a study."""
+    lab = Lab(folder)
+    lab.dataset("digits")
+    lab.experiment("digits-pca", squared_error=(5.0, 4.9, 5.1))
+    lab.experiment("digits-deep", model=MLP, bits=128, shape=(4,))
+    name = "digits-deep"
+    model, run = small_model(), lab.project.run(name)
+    State(dict(model.state_dict()), {"epoch": 1}).save(run / "weights.safetensors")
+    record = read_json_record(run).model_copy(update={"weights_sha256": sha256_of(run / "weights.safetensors")})
+    write_record(run, record)
+    manifest = lab.manifest(name, record, 128, (4,))
+    path = lab.project.metrics(name)
+    document = json.loads(path.read_text())
+    document["evidence"][0]["bundle"] = manifest.digest
+    path.write_text(json.dumps(document))
+    lab.study("same", "digits-pca", "digits-deep")
+    for picture in folder.rglob("*.png"):
+        Image.fromarray(items()[0, ..., 0]).save(picture)
+    (folder / "dvc.lock").write_text(
+        "schema: '2.0'\nstages:\n  sweep@digits-deep:\n    cmd: python\n    outs: [{path: a}]\n"
+    )
+
+
+def read_json_record(run: Path) -> RunRecord:
+    """Read a run record without a look at its weights."""
+    return RunRecord.model_validate_json((run / "record.json").read_bytes())
+
+
+def use_project(folder: Path, draws: bool = False) -> str:
+    """Read a project as compare and register do."""
+    project = Project(folder, folder)
+    params = load_params(project)
+    entries = read_entries(project, params)
+    studies = read_results(project, params, entries)
+    rows = [leaderboard_row(entry) for entry in entries]
+    for path in folder.rglob("*.png"):
+        np.asarray(Image.open(path).convert("RGB"))
+    stages = [dvc_stage(project, entry.name) for entry in entries]
+    content = digest(rows, entries, studies, stages)
+    if content not in _RENDERED:  # rendering what was rendered before would show nothing new, slowly
+        if draws and int(content, 16) % DRAWN == 0:
+            write_reports(folder / "reports", entries, rows, studies)
+        told = [render_report(entries, {}, studies), *map(render_study, studies)]
+        for entry, stage in zip(entries, stages, strict=True):
+            one = Projection(entry, project.bundle(entry.name), stage)
+            told += [one.content, *one.tags.values(), one._note()]
+        for result in studies:
+            told += [StudyProjection(result, 0).content, StudyProjection(result, 0)._note()]
+        _RENDERED[content] = digest(told)
+    return content
+
+
+_RENDERED: dict[str, str] = {}
+
+
+def use_run(folder: Path) -> str:
+    """Read a run record as export, compare and register do."""
+    run = Project(folder, folder).run("digits-deep")
+    record = read_record(run)
+    model = read_model(run, record, ITEM)
+    with torch.no_grad():
+        codes = model.encode(torch.as_tensor(items()))
+        rebuilt = model.decode(codes).numpy()
+    return digest(record, codes.numpy(), rebuilt, use_project(folder))
+
+
+FORMATS = (
+    Format(
+        "params.yaml", "params.yaml", make_params, use_params, STAGES, damaged_params, sealed=False, several=True
+    ),
+    Format("trial.json", "*/trial.json", make_journal, use_journal, STAGES, damaged_json, sealed=False),
+    Format("state.safetensors", "*/state.safetensors", make_journal, use_journal, STAGES, damaged_safetensors),
+    Format("best.safetensors", "*/best.safetensors", make_journal, use_journal, STAGES, damaged_safetensors),
+    Format(
+        "record.json", "runs/digits-deep/record.json", make_project, use_run, STAGES, damaged_json, sealed=False
+    ),
+    Format(
+        "weights.safetensors", "runs/digits-deep/*.safetensors", make_project, use_run, STAGES, damaged_safetensors
+    ),
+    Format(
+        "metrics.json", "metrics/digits-deep.json", make_project, partial(use_project, draws=True), STAGES,
+        damaged_json, sealed=False,
+    ),
+    Format("study.json", "studies/*/study.json", make_project, use_project, STAGES, damaged_json, sealed=False),
+    Format("picture .png", "**/*.png", make_project, use_project, STAGES, sealed=False),
+    Format("dvc.lock", "dvc.lock", make_project, use_project, STAGES, sealed=False),
+)  # fmt: skip
