@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from mlflow_state import mlflow_state
 from PIL import Image
 from sandbox import PARAMS, Sandbox
 
@@ -41,32 +41,6 @@ def finished(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
     for name in EXPERIMENTS:
         assert f"{name}: " in done.stdout
     return sandbox
-
-
-def mlflow_state(root: Path) -> dict[str, Any]:
-    """Everything that the projection is made of, without the ids and times that MLflow makes up."""
-    database = sqlite3.connect(root / "mlflow.db")
-
-    def rows(query: str) -> list[Any]:
-        return sorted(database.execute(query).fetchall(), key=str)
-
-    names = "select run_uuid, name from runs"
-    run = dict(database.execute(names).fetchall())
-    return {
-        "runs": rows("select name, status, start_time, end_time from runs"),
-        "params": sorted((run[r], k, v) for r, k, v in rows("select run_uuid, key, value from params")),
-        "metrics": sorted((run[r], *rest) for r, *rest in rows("select run_uuid, key, step, value from metrics")),
-        "tags": sorted(
-            (run[r], k, run.get(v, v)) for r, k, v in rows("select run_uuid, key, value from tags")
-            if k != "mlflow.loggedImages"
-        ),
-        "versions": rows("select name, version from model_versions"),
-        "version tags": rows(
-            "select name, version, key, value from model_version_tags where key != 'model_id'"
-        ),
-        "aliases": rows("select name, alias, version from registered_model_aliases"),
-        "pictures": sorted(path.name for path in root.glob("mlartifacts/*/*/artifacts/pictures/*")),
-    }  # fmt: skip
 
 
 def test_every_stage_leaves_what_the_next_one_needs(finished: Sandbox) -> None:
