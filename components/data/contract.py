@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 from components.data.checks import check_split
 from components.data.checksums import file_sha256
-from components.data.errors import DataError
+from components.data.errors import DataError, one_line
 from components.data.schema import (
     SPLITS,
     ArrayFile,
@@ -47,13 +48,22 @@ class PreparedDataset:
     def array(self, split: SplitName, name: str = "items") -> NDArray[Any]:
         """Return the array as a read-only memory map; `items` is (count, *item.shape) of item.dtype.
 
+        Its sha256 is checked, once a process as long as the file stays what it was.
+
         Raises:
             DataError: the split has no such array, or its file is missing, truncated or not as the schema says.
         """
         arrays = self.schema.splits[split].arrays
         if name not in arrays:
             raise DataError(f"dataset {self.schema.name}, split {split}: no array {name}, has {', '.join(arrays)}")
-        return _map(self.schema.name, self.folder / arrays[name].file, arrays[name])
+        path, described = self.folder / arrays[name].file, arrays[name]
+        mapped = _map(self.schema.name, path, described)
+        if (found := _sha256(path)) != described.sha256:
+            raise DataError(
+                f"dataset {self.schema.name}: {path} is damaged, its sha256 is {found}, must be {described.sha256}; "
+                f"`python -m pipelines.prepare {self.schema.name}` writes it anew"
+            )
+        return mapped
 
     def labels(self, split: SplitName) -> NDArray[Any] | None:
         """Return the class index of each item, (count,) of integers, or None where the dataset has no classes."""
@@ -96,23 +106,28 @@ def write_dataset(
     if folder.exists() and not _may_be_replaced(folder):
         raise DataError(f"{folder}: is not a prepared dataset, so it is not overwritten; remove it first")
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        new, old = Path(temporary, "new"), Path(temporary, "old")
-        new.mkdir()
+    temporary = folder.parent / f".{folder.name}.partial"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    new, old = temporary / "new", temporary / "old"
+    new.mkdir(parents=True)
+    try:
         written = Splits(**{split: _write_split(new, split, splits[split]) for split in SPLITS})
         schema = _describe(name, item, written, classes, source, licence)
         (new / SCHEMA_FILE).write_text(schema.model_dump_json(indent=2) + "\n", encoding="utf-8")
         _put_in_place(new, folder, old)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return schema
 
 
 def open_dataset(folder: Path, verify: bool = False) -> PreparedDataset:
     """Open a prepared dataset and check it: the schema, and each file's presence, header and length.
 
+    What the files hold is checked when it is asked for.
+
     Args:
         folder: that holds schema.json.
-        verify: check each file's sha256 too, which reads all of the data.
+        verify: check each file's sha256 at once, which reads all of the data.
 
     Raises:
         DataError: says which file is wrong and how.
@@ -120,12 +135,10 @@ def open_dataset(folder: Path, verify: bool = False) -> PreparedDataset:
     dataset = PreparedDataset(read_schema(folder / SCHEMA_FILE), folder)
     for split in SPLITS:
         for name, described in dataset.schema.splits[split].arrays.items():
-            dataset.array(split, name)
-            if verify and (found := file_sha256(folder / described.file)) != described.sha256:
-                raise DataError(
-                    f"dataset {dataset.schema.name}: {folder / described.file} is damaged, "
-                    f"its sha256 is {found}, must be {described.sha256}"
-                )
+            if verify:
+                dataset.array(split, name)
+            else:
+                _map(dataset.schema.name, folder / described.file, described)
     return dataset
 
 
@@ -169,6 +182,16 @@ def _put_in_place(new: Path, folder: Path, old: Path) -> None:
         raise
 
 
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    return _sha256_of(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache
+def _sha256_of(path: Path, size: int, modified: int, inode: int) -> str:
+    return file_sha256(path)
+
+
 def _map(name: str, path: Path, described: ArrayFile) -> NDArray[Any]:
     where = f"dataset {name}: {path}"
     try:
@@ -177,7 +200,7 @@ def _map(name: str, path: Path, described: ArrayFile) -> NDArray[Any]:
         raise DataError(f"{where} is not there") from None
     # A damaged header can fail in any way: it is text that numpy parses.
     except Exception as error:
-        raise DataError(f"{where} is truncated or is no .npy file: {error}") from error
+        raise DataError(f"{where} is truncated or is no .npy file: {one_line(error)}") from error
     if array.shape != described.shape or array.dtype != np.dtype(described.dtype).newbyteorder("<"):
         raise DataError(
             f"{where} holds {array.dtype} of shape {array.shape}, "

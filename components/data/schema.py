@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from components.data.errors import DataError
+from components.data.errors import DataError, one_line
 from components.items import ItemSpec
 from components.settings import Settings
 
@@ -104,11 +104,11 @@ def read_schema(path: Path) -> DatasetSchema:
     except FileNotFoundError:
         raise DataError(f"{path}: is not there; `python -m pipelines.prepare NAME` writes it") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
+        raise DataError(f"{path}: cannot be read as JSON: {one_line(error)}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{path}: is not a prepared dataset, its format must be {FORMAT}")
     if content.get("version") != VERSION:
-        raise DataError(f"{path}: version {content.get('version')} is unknown, must be {VERSION}")
+        raise DataError(f"{path}: version {one_line(content.get('version'), 20)} is unknown, must be {VERSION}")
     try:
         return DatasetSchema.model_validate(content)
     except ValidationError as error:
@@ -116,12 +116,12 @@ def read_schema(path: Path) -> DatasetSchema:
 
 
 def validation_reason(error: ValidationError) -> str:
-    """Return what pydantic found wrong, in one line: `key: reason; key: reason`."""
-    lines = []
+    """Return what pydantic found wrong, in one short line: `key: reason; key: reason`."""
+    reasons = []
     for problem in error.errors(include_url=False, include_context=False):
         key = ".".join(str(part) for part in problem["loc"])
-        lines.append(f"{key}: {problem['msg']}" if key else problem["msg"].removeprefix("Value error, "))
-    return "; ".join(lines)
+        reasons.append(f"{key}: {problem['msg']}" if key else problem["msg"].removeprefix("Value error, "))
+    return one_line("; ".join(reasons))
 
 
 def _check_dense(name: SplitName, split: Split, item: ItemSpec, labelled: bool) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -182,6 +183,22 @@ def test_a_rename_that_fails_puts_the_old_dataset_back(tmp_path: Path, monkeypat
     assert open_dataset(tmp_path / "d", verify=True).schema == old
 
 
+def write_and_die(folder: Path) -> None:
+    checks.np.save = lambda *_, **__: os._exit(9)
+    write(folder)
+
+
+def test_what_a_killed_write_left_is_gone_after_the_next(tmp_path: Path) -> None:
+    old = write(tmp_path / "d")
+    killed = get_context("spawn").Process(target=write_and_die, args=(tmp_path / "d",))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == 9
+    assert open_dataset(tmp_path / "d", verify=True).schema == old
+    write(tmp_path / "d")
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
 def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "thesis.tex").write_text("years of work")
@@ -248,13 +265,18 @@ def test_damage_is_found_on_opening(tmp_path: Path, damage: Any, message: str) -
         open_dataset(tmp_path / "d")
 
 
-def test_a_flipped_byte_is_found_by_verify(tmp_path: Path) -> None:
+def test_a_flipped_byte_is_found_when_the_array_is_asked_for(tmp_path: Path) -> None:
     write(tmp_path / "d")
     path = tmp_path / "d" / "validation-items.npy"
+    dataset = open_dataset(tmp_path / "d")
+    dataset.array("validation")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
+    path.unlink()  # what is mapped stays what it was
     path.write_bytes(content)
-    open_dataset(tmp_path / "d")
+    dataset.array("train")
+    with pytest.raises(DataError, match=r"validation-items\.npy is damaged, .*; `python -m pipelines.prepare mine`"):
+        dataset.array("validation")
     with pytest.raises(DataError, match=r"validation-items\.npy is damaged"):
         open_dataset(tmp_path / "d", verify=True)
 
@@ -289,6 +311,18 @@ def test_an_edited_schema_is_found_on_opening(tmp_path: Path, path: list[str], v
     file.write_text(json.dumps(schema))
     with pytest.raises(DataError, match=message):
         open_dataset(tmp_path / "d")
+
+
+@pytest.mark.parametrize("key", ["x" * 10_000, "a\nb"])
+def test_a_refusal_is_one_short_line_whatever_the_schema_holds(tmp_path: Path, key: str) -> None:
+    write(tmp_path / "d")
+    file = tmp_path / "d" / "schema.json"
+    for document in (json.loads(file.read_text()) | {key: 1}, {"format": "hourglass/prepared-dataset", "version": key}):
+        file.write_text(json.dumps(document))
+        with pytest.raises(DataError, match=r"schema\.json: ") as refused:
+            open_dataset(tmp_path / "d")
+        assert len(str(refused.value).splitlines()) == 1
+        assert len(str(refused.value)) < 1000
 
 
 def test_published_json_schema_is_the_one_that_is_checked() -> None:
