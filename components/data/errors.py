@@ -8,6 +8,6 @@ class DataError(ValueError):
 
 
 def one_line(text: object, longest: int = 500) -> str:
-    """Return a text in one line of at most `longest` characters: what a damaged file holds may be long, or have lines."""
+    """Return a text in one line, cut after `longest` characters: what a damaged file holds may be of any length."""
     line = " ".join(str(text).split())
     return line if len(line) <= longest else f"{line[:longest]} …"
