@@ -1,6 +1,8 @@
-"""The errors of an item that cannot be read."""
+"""The errors of an item that cannot be read, and the words for what is wrong with a file."""
 
 from __future__ import annotations
+
+from pydantic import ValidationError
 
 
 class ItemError(ValueError):
@@ -9,3 +11,15 @@ class ItemError(ValueError):
 
 class SizeError(ItemError):
     """A whole item of another size than the wanted one."""
+
+
+def one_line(text: object, longest: int = 500) -> str:
+    """Return a text in one line, cut after `longest` characters: what a damaged file holds may be of any length."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= longest else f"{line[:longest]} …"
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Return what pydantic found wrong first, in one line: `key: reason`."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return one_line(f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}")

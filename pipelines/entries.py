@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from components.data.contract import SCHEMA_FILE
 from components.data.schema import DatasetSchema, read_schema
+from items.errors import first_mistake, one_line
 from pipelines.project import Project, StageError
 from pipelines.record import RunRecord, read_record
 from pipelines.settings import Params
@@ -141,9 +145,21 @@ def read_metrics(path: Path) -> Metrics:
     except OSError as error:
         raise StageError(f"{path}: {error.strerror}; {remedy}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise StageError(f"{path}: {where}: {first['msg']}; {remedy}") from error
+        raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Return a picture's pixels, (height, width, 3).
+
+    Raises:
+        StageError: it is missing or damaged.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise what their parsers trip over
+        again = {"runs": "sweep", "plots": "evaluate"}.get(path.parent.parent.name, "compare")
+        raise StageError(f"{path}: {one_line(error)}; run `python -m pipelines.{again} {path.parent.name}`") from error
 
 
 def check_agreement(entry: Entry) -> None:

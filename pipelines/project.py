@@ -94,17 +94,22 @@ class Project:
 
 @contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to write into that takes the place of `folder` at the end, and only if all went well."""
-    made = folder.parent / f".{folder.name}.partial"
-    shutil.rmtree(made, ignore_errors=True)  # of a stage that was killed
+    """Give an empty folder to write into that takes the place of `folder` at the end, and only if all went well.
+
+    An earlier `folder` is moved away and deleted last: a kill leaves it whole or absent, never with half of its files.
+    """
+    made, old = folder.parent / f".{folder.name}.partial", folder.parent / f".{folder.name}.old"
+    for left in (made, old):
+        shutil.rmtree(left, ignore_errors=True)  # of a stage that was killed
     made.mkdir(parents=True)
     try:
         yield made
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(old)
         made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def stage(main: Callable[..., None]) -> None:
@@ -115,5 +120,5 @@ def stage(main: Callable[..., None]) -> None:
         sys.exit(f"usage: python -m {' '.join([module, *wanted])}")
     try:
         main(*sys.argv[1:])
-    except (StageError, SettingError, DataError, BundleError) as error:
+    except (StageError, SettingError, DataError, BundleError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -22,11 +22,11 @@ from torch import Tensor
 from components.items import ItemSpec
 from components.models import Model, ModelSettings
 from components.settings import SettingError
+from items.errors import first_mistake, one_line
 from pipelines.project import StageError
 from pipelines.search import Parameters
 
 RECORD, WEIGHTS = "record.json", "weights.safetensors"
-LONGEST = 300  # characters of a reason: that of weights names every tensor
 
 Status = Literal["running", "finished", "stopped", "diverged", "failed"]
 
@@ -93,6 +93,11 @@ class RunRecord(_Contract):
     parameters: int = Field(description="trained numbers in the model")
     git_commit: str
     versions: dict[str, str]
+    digest: str = Field(default="", description="sha256 of this record without `digest`; none before it is written")
+
+    def computed_digest(self) -> str:
+        """Return the sha256 of everything but `digest`."""
+        return digest_of(self.model_dump(mode="json", exclude={"digest"}))
 
     @model_validator(mode="after")
     def _has_its_best(self) -> Self:
@@ -128,10 +133,11 @@ def digest_of(*parts: object) -> str:
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write record.json, atomically, and so that a loss of power leaves it whole."""
+    """Write record.json with its digest, atomically, and so that a loss of power leaves it whole."""
+    sealed = record.model_copy(update={"digest": record.computed_digest()})
     partial = folder / f"{RECORD}.partial"
     with partial.open("w", encoding="utf-8") as file:
-        file.write(record.model_dump_json(indent=1))
+        file.write(sealed.model_dump_json(indent=1))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(folder / RECORD)
@@ -144,14 +150,16 @@ def read_record(folder: Path) -> RunRecord:
         StageError: it is missing, damaged, or the weights are not the ones that it names.
     """
     path = folder / RECORD
+    remedy = f"run `python -m pipelines.sweep {folder.name}`"
     try:
         record = RunRecord.model_validate_json(path.read_bytes())
         found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     except OSError as error:
-        raise StageError(f"{error.filename}: {error.strerror}; run the sweep of {folder.name} first") from error
+        raise StageError(f"{error.filename}: {error.strerror}; {remedy}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise StageError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from error
+        raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
+    if record.digest != record.computed_digest():
+        raise StageError(f"{path}: is damaged, its content does not have the digest that it names; {remedy}")
     if found != record.weights_sha256:
         raise StageError(f"{folder / WEIGHTS}: sha256 is {found}, the record says {record.weights_sha256}")
     return record
@@ -168,11 +176,10 @@ def read_model(folder: Path, record: RunRecord, item: ItemSpec) -> Model:
         model = record.model.build(item)
         model.load_state_dict(weights)
     except (SettingError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        if len(reason) > LONGEST:
-            reason = f"{reason[:LONGEST]}…"
-        again = f"run the sweep of {folder.name} again"
-        raise StageError(f"{folder}: {WEIGHTS} does not fit the model of {RECORD}: {reason}; {again}") from error
+        raise StageError(
+            f"{folder}: {WEIGHTS} does not fit the model of {RECORD}: {one_line(error, 300)}; "
+            f"run `python -m pipelines.sweep {folder.name}`"
+        ) from error
     return model.eval()
 
 

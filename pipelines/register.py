@@ -9,6 +9,7 @@ import sys
 
 from ruamel.yaml import YAML
 
+from items.errors import one_line
 from pipelines.entries import read_entries
 from pipelines.project import Project, StageError, stage
 from pipelines.record import digest_of
@@ -46,11 +47,20 @@ def main() -> None:
 
 
 def dvc_stage(project: Project, name: str) -> str:
-    """Return a digest of what dvc.lock holds of the experiment's stages: commands, dependencies, outputs."""
+    """Return a digest of what dvc.lock holds of the experiment's stages: commands, dependencies, outputs.
+
+    Raises:
+        StageError: dvc.lock is damaged.
+    """
     path = project.root / "dvc.lock"
-    stages = YAML(typ="safe").load(path.read_text())["stages"] if path.is_file() else {}
-    mine = {stage: entry for stage, entry in stages.items() if stage.endswith(f"@{name}")}
-    return digest_of(mine) if mine else "none"
+    if not path.is_file():
+        return "none"
+    try:
+        stages = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["stages"]
+        mine = {stage: entry for stage, entry in stages.items() if stage.endswith(f"@{name}")}
+        return digest_of(mine) if mine else "none"
+    except Exception as error:  # a parser, given anything at all, raises anything at all
+        raise StageError(f"{path}: is damaged ({one_line(error)}); delete it and run `dvc repro`") from error
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from items.errors import first_mistake
 from items.pixels import Fit
 
 MANIFEST = "bundle.json"
@@ -176,11 +177,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BundleError(f"{path}: {where}: {first['msg']}") from error
+        raise BundleError(f"{path}: {first_mistake(error)}") from error
     if manifest.digest != manifest.computed_digest():
-        raise BundleError(f"{path}: digest is {manifest.digest}, of its content {manifest.computed_digest()}")
+        raise BundleError(f"{path}: digest is {manifest.digest[:64]}, of its content {manifest.computed_digest()}")
     for graph in (manifest.encoder, manifest.decoder):
         if graph is None:
             continue

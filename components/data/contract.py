@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from components.data.checks import check_split
 from components.data.checksums import file_sha256
-from components.data.errors import DataError, one_line
+from components.data.errors import DataError
 from components.data.schema import (
     SPLITS,
     ArrayFile,
@@ -33,6 +33,7 @@ from components.data.schema import (
     validation_reason,
 )
 from components.items import ItemSpec
+from items.errors import one_line
 
 SCHEMA_FILE = "schema.json"
 _STORED: tuple[Literal["uint8", "int32", "int64", "float32"], ...] = ("uint8", "int32", "int64", "float32")

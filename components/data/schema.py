@@ -9,9 +9,10 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from components.data.errors import DataError, one_line
+from components.data.errors import DataError
 from components.items import ItemSpec
 from components.settings import Settings
+from items.errors import one_line
 
 FORMAT: Final = "hourglass/prepared-dataset"
 VERSION: Final = 1

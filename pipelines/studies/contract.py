@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from items.errors import first_mistake
 from pipelines.project import Project, StageError, written_whole
 from pipelines.style import save
 
@@ -104,9 +105,7 @@ def read_study(folder: Path) -> Study:
     except OSError as error:
         raise StageError(f"{path}: {error.strerror}; {remedy}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise StageError(f"{path}: {where}: {first['msg']}; {remedy}") from error
+        raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -31,10 +33,10 @@ def remembered(project: Project, parts: Sequence[Result], work: Callable[..., Re
     folder = project.cache / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{digest_of(work.__qualname__, code, part)[:24]}.json" for part in parts]
-    missing = [index for index, file in enumerate(files) if not file.exists()]
+    missing = [index for index, file in enumerate(files) if _recalled(file) is None]
     if missing:
         workers = min(len(missing), available_cpus())
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
             running = [pool.submit(_kept, work, parts[index], files[index]) for index in missing]
             try:
                 for done in as_completed(running):
@@ -42,17 +44,37 @@ def remembered(project: Project, parts: Sequence[Result], work: Callable[..., Re
             except BaseException:
                 pool.shutdown(cancel_futures=True)  # what runs ends and is kept, what waits is not begun
                 raise
-    return [json.loads(file.read_text()) for file in files]
+    return [result for file in files if (result := _recalled(file)) is not None]
 
 
 def _kept(work: Callable[..., Result], part: Result, file: Path) -> None:
+    result = work(**part)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(work(**part)))
+    partial.write_text(json.dumps({"result": result, "digest": digest_of(result)}))
     partial.replace(file)
 
 
-def _one_thread() -> None:
+def _recalled(file: Path) -> Result | None:
+    """Return a part's result; None where it was not kept, or is damaged: then it is worked out again."""
+    try:
+        kept = json.loads(file.read_bytes())
+        result: Result = kept["result"]
+        return result if kept["digest"] == digest_of(result) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _start_worker() -> None:
     torch.set_num_threads(1)  # as many processes as cores: more threads would only wait for each other
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that started this one: a pool's worker would outlive one that was killed."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _code_digest(work: Callable[..., Result]) -> str:

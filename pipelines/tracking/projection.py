@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.entries import Entry
+from pipelines.entries import Entry, read_picture
 from pipelines.record import digest_of
 from pipelines.tracking.models import MODEL_TAG, crown, find_version, log_model, register_version
 from pipelines.tracking.runs import SweepRuns
@@ -85,9 +85,7 @@ class Projection:
         return written
 
     def _complete_parent(self, runs: SweepRuns, parent: Run, model_id: str) -> None:
-        import numpy as np
         from mlflow.entities import LoggedModelOutput, RunTag
-        from PIL import Image
 
         client, run_id, record = runs.store.client, parent.info.run_id, self.entry.record
         ended = max(trial.ended for trial in record.trials)
@@ -107,8 +105,9 @@ class Projection:
             client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
         for picture in self.entry.pictures.values():
             client.log_artifact(run_id, str(picture), "pictures")
-            pixels = np.asarray(Image.open(picture).convert("RGB"))
-            client.log_image(run_id, pixels, key=picture.stem, step=step, timestamp=ended, synchronous=True)
+            client.log_image(
+                run_id, read_picture(picture), key=picture.stem, step=step, timestamp=ended, synchronous=True
+            )
         client.set_tag(run_id, "mlflow.note.content", self._note())
         client.set_terminated(run_id, "FINISHED", ended)
         client.set_tag(run_id, CONTENT, self.content)  # last: a run without it is made whole next time

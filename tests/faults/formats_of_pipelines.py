@@ -18,12 +18,13 @@ from components.models import Model
 from components.settings import SettingError
 from components.state import State
 from pipelines.compare import leaderboard_row, write_reports
-from pipelines.entries import read_entries
+from pipelines.entries import read_entries, read_picture
 from pipelines.project import Project, StageError
 from pipelines.record import RunRecord, read_model, read_record, write_record
 from pipelines.register import dvc_stage
 from pipelines.report import render_report, render_study
 from pipelines.settings import load_params
+from pipelines.studies.remembered import _kept, _recalled
 from pipelines.studies.results import read_results
 from pipelines.tracking.projection import Projection
 from pipelines.tracking.studied import StudyProjection
@@ -171,8 +172,8 @@ def use_project(folder: Path, draws: bool = False) -> str:
     entries = read_entries(project, params)
     studies = read_results(project, params, entries)
     rows = [leaderboard_row(entry) for entry in entries]
-    for path in folder.rglob("*.png"):
-        np.asarray(Image.open(path).convert("RGB"))
+    for path in (path for entry in entries for path in entry.pictures.values()):
+        read_picture(path)
     stages = [dvc_stage(project, entry.name) for entry in entries]
     content = digest(rows, entries, studies, stages)
     if content not in _RENDERED:  # rendering what was rendered before would show nothing new, slowly
@@ -202,24 +203,36 @@ def use_run(folder: Path) -> str:
     return digest(record, codes.numpy(), rebuilt, use_project(folder))
 
 
+PART = {"row": "sparse", "mse": 0.25}
+
+
+def make_part(folder: Path) -> None:
+    """Write what a study keeps of a finished part."""
+    folder.mkdir()
+    _kept(dict, PART, folder / "part.json")
+
+
+def use_part(folder: Path) -> str:
+    """Read a finished part; one that is damaged is worked out again."""
+    return digest(_recalled(folder / "part.json") or PART)
+
+
 FORMATS = (
-    Format(
-        "params.yaml", "params.yaml", make_params, use_params, STAGES, damaged_params, sealed=False, several=True
-    ),
-    Format("trial.json", "*/trial.json", make_journal, use_journal, STAGES, damaged_json, sealed=False),
+    Format("params.yaml", "params.yaml", make_params, use_params, STAGES, damaged_params, sealed=False, several=True),
+    Format("trial.json", "*/trial.json", make_journal, use_journal, STAGES, damaged_json),
     Format("state.safetensors", "*/state.safetensors", make_journal, use_journal, STAGES, damaged_safetensors),
     Format("best.safetensors", "*/best.safetensors", make_journal, use_journal, STAGES, damaged_safetensors),
-    Format(
-        "record.json", "runs/digits-deep/record.json", make_project, use_run, STAGES, damaged_json, sealed=False
-    ),
-    Format(
-        "weights.safetensors", "runs/digits-deep/*.safetensors", make_project, use_run, STAGES, damaged_safetensors
-    ),
+    Format("record.json", "runs/digits-deep/*.json", make_project, use_run, STAGES, damaged_json),
+    Format("weights.safetensors", "runs/digits-deep/*.safetensors", make_project, use_run, STAGES, damaged_safetensors),
     Format(
         "metrics.json", "metrics/digits-deep.json", make_project, partial(use_project, draws=True), STAGES,
-        damaged_json, sealed=False,
+        damaged_json, sealed=False, named="digits-deep",
     ),
-    Format("study.json", "studies/*/study.json", make_project, use_project, STAGES, damaged_json, sealed=False),
-    Format("picture .png", "**/*.png", make_project, use_project, STAGES, sealed=False),
+    Format(
+        "study.json", "studies/*/study.json", make_project, use_project, STAGES, damaged_json, sealed=False,
+        named="subspaces",
+    ),
+    Format("study part .json", "*.json", make_part, use_part, STAGES, damaged_json),
+    Format("picture .png", "*/digits-*/*.png", make_project, use_project, STAGES, sealed=False),
     Format("dvc.lock", "dvc.lock", make_project, use_project, STAGES, sealed=False),
 )  # fmt: skip

@@ -27,6 +27,7 @@ from tests.pipelines.sandbox import Sandbox
 
 SUBJECT = "stage-kills"
 FULL = 30
+CHANGES, OUTPUT = "changes.txt", "output.txt"
 
 # Runs a module, and kills its process at the n-th time that it changes a file below the current folder, or counts them.
 HOOKED = """
@@ -145,11 +146,10 @@ def undisturbed(root: Path, stages: Sequence[Stage]) -> Undisturbed:
             remove(root / path)
         began = time.monotonic()
         done = start(whole.sandbox, root, stage, 0, "undisturbed")
-        output = done.communicate()[0]
-        if done.returncode:
-            raise RuntimeError(f"{stage.module} cannot be run undisturbed:\n{output}")
+        if done.wait():
+            raise RuntimeError(f"{stage.module} cannot be run undisturbed:\n{(root / OUTPUT).read_text()}")
         whole.seconds[stage.module] = time.monotonic() - began
-        whole.changes[stage.module] = int((root / "changes").read_text())
+        whole.changes[stage.module] = int((root / CHANGES).read_text())
         whole.results[stage.module] = result(root, stage)
         whole.names[stage.module] = names(root)
     return whole
@@ -172,7 +172,7 @@ def kill_and_run_again(
     if not by_change:
         time.sleep(moment)
         running.send_signal(signal.SIGKILL)
-    running.communicate()
+    running.wait()
     how = f"at its change {change} to files" if by_change else f"{moment:.2f} s after its start"
     how += ", without earlier outputs" if removed else ", over earlier outputs"
     problems = list(left_behind(mark))
@@ -181,7 +181,8 @@ def kill_and_run_again(
         if found != expected[path]:
             problems.append(f"left {path} half written")
     again = start(whole.sandbox, root, stage, 0, mark)
-    output = again.communicate()[0]
+    again.wait()
+    output = (root / OUTPUT).read_text()
     if again.returncode or "Traceback" in output:
         problems.append(f"run again, it gave {again.returncode}: {output.strip()[-1500:]}")
     else:
@@ -192,14 +193,14 @@ def kill_and_run_again(
     return how, [*problems, *left_behind(mark)]
 
 
-def start(sandbox: Sandbox, root: Path, stage: Stage, change: int, mark: str) -> subprocess.Popen[str]:
+def start(sandbox: Sandbox, root: Path, stage: Stage, change: int, mark: str) -> subprocess.Popen[bytes]:
     """Start a stage in a session of its own; it dies at its `change`-th change to files, or never where that is 0."""
-    command = [sys.executable, "-c", HOOKED, str(change), str(root / "changes"), f"pipelines.{stage.module}"]
+    command = [sys.executable, "-c", HOOKED, str(change), str(root / CHANGES), f"pipelines.{stage.module}"]
     environment = sandbox.environment | {MARK: mark, "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.Popen(
-        [*command, *stage.words], cwd=root, env=environment, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    with (root / OUTPUT).open("w") as output:  # no pipe, which what is left behind would hold open
+        return subprocess.Popen(
+            [*command, *stage.words], cwd=root, env=environment, start_new_session=True, stdout=output, stderr=output
+        )
 
 
 def result(root: Path, stage: Stage, present: bool = False) -> dict[str, Any]:
@@ -229,7 +230,7 @@ def content(path: Path) -> Any:
 def names(root: Path) -> set[str]:
     """Return the paths of all files of a project but MLflow's, whose names are drawn at random."""
     files = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return {path.as_posix() for path in files if path.parts[0] not in ("mlartifacts", "changes")}
+    return {path.as_posix() for path in files if path.parts[0] not in ("mlartifacts", CHANGES, OUTPUT)}
 
 
 def remove(path: Path) -> None:

@@ -263,7 +263,7 @@ def test_a_damaged_run_record_is_named(sandbox: Sandbox) -> None:
     with pytest.raises(StageError, match=r"record.json: the file: Invalid JSON"):
         read_record(folder)
     (folder / "record.json").unlink()
-    with pytest.raises(StageError, match="run the sweep of digits-pca first"):
+    with pytest.raises(StageError, match=r"run `python -m pipelines.sweep digits-pca`"):
         read_record(folder)
 
 
