@@ -10,6 +10,7 @@ from typing import Protocol
 
 from components.data.checksums import file_sha256
 from components.data.errors import DataError
+from items.errors import one_line
 
 _RECORD = "fetched-from.txt"
 
@@ -59,7 +60,7 @@ def fetch(dataset: str, files: Mapping[str, str], ways: Sequence[Way], folder: P
                 _check(Path(temporary), needed)
             # Whatever stops one way, the next is tried; the error names the reasons if none is left.
             except Exception as error:
-                reasons.append(f"  {way.name}: {_one_line(error)}")
+                reasons.append(f"  {way.name}: {one_line(error, 300) or type(error).__name__}")
                 continue
             for name in needed:
                 Path(temporary, name).replace(folder / name)
@@ -87,9 +88,6 @@ def _check(folder: Path, files: Mapping[str, str]) -> None:
 
 def _recorded_way(folder: Path) -> str:
     record = folder / _RECORD
-    return record.read_text(encoding="utf-8").strip() if record.is_file() else "files already in the cache"
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:300] + " …"
+    if not record.is_file():
+        return "files already in the cache"
+    return one_line(record.read_text(encoding="utf-8", errors="backslashreplace"), 300)

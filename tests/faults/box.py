@@ -99,6 +99,8 @@ def serve(pipe: Connection, formats: Sequence[Format], folder: Path) -> None:
         form.make(sample / "sample")
         shutil.copytree(sample / "sample", sample / "now")
         expected.append(form.use(sample / "now"))
+        if form.use(sample / "now") != expected[-1]:
+            raise AssertionError(f"{form.name}: read twice, the sample gives two results")
         if form.peer and form.peer(sample / "now") != expected[-1]:
             raise AssertionError(f"{form.name}: its two readers differ on the sample")
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -6,6 +6,7 @@ import io
 import random
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,22 +134,24 @@ def encode_again(folder: Path) -> str:
     return digest(decode(folder), [path.read_bytes() for path in sorted((folder / "codes").glob("part-*"))])
 
 
+Served = partial(Format, several=True)  # serving.cli makes one line of what is raised
+
 FORMATS = (
-    Format("bundle.json", "bundle.json", write_quantized, use_bundle, REFUSALS, damaged_json),
-    Format("encoder.onnx, decoder.onnx", "*.onnx", write_quantized, use_bundle, REFUSALS),
-    Format(
+    Served("bundle.json", "bundle.json", write_quantized, use_bundle, REFUSALS, damaged_json),
+    Served("encoder.onnx, decoder.onnx", "*.onnx", write_quantized, use_bundle, REFUSALS),
+    Served(
         "input .parquet", "*.parquet", make_table, use_table, REFUSALS, damaged_parquet, sealed=False,
         peer=table_by_pyarrow,
     ),
-    Format("codes manifest.json", "codes/manifest.json", make_codes, decode, REFUSALS, damaged_json, named="codes"),
-    Format("codes part-*.parquet", "codes/*.parquet", make_codes, decode, REFUSALS, damaged_parquet, named="codes"),
-    Format(
+    Served("codes manifest.json", "codes/manifest.json", make_codes, decode, REFUSALS, damaged_json, named="codes"),
+    Served("codes part-*.parquet", "codes/*.parquet", make_codes, decode, REFUSALS, damaged_parquet, named="codes"),
+    Served(
         "finished codes, encoded again", "codes/*", make_codes, encode_again, REFUSALS, copied=True, named="codes"
     ),
-    Format(
+    Served(
         "unfinished codes, encoded again", "codes/part-*", make_half, encode_again, REFUSALS, copied=True, named="codes"
     ),
-    Format(
+    Served(
         ".progress/*.json", "codes/.progress/*.json", make_half, encode_again, REFUSALS, damaged_json, copied=True,
         named="codes",
     ),

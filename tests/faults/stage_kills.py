@@ -176,6 +176,7 @@ def kill_and_run_again(
     how = f"at its change {change} to files" if by_change else f"{moment:.2f} s after its start"
     how += ", without earlier outputs" if removed else ", over earlier outputs"
     problems = list(left_behind(mark))
+    parts = kept_parts(root)
     expected = whole.results[stage.module]
     for path, found in result(root, stage, present=True).items():
         if found != expected[path]:
@@ -188,6 +189,7 @@ def kill_and_run_again(
     else:
         found = result(root, stage)
         problems += [f"{path} differs from an undisturbed run's" for path in expected if found[path] != expected[path]]
+        problems += [f"worked out again: {name}" for name, when in parts.items() if kept_parts(root).get(name) != when]
         extra = names(root) - whole.names[list(whole.names)[-1]]
         problems += [f"left behind: {name}" for name in sorted(extra)[:5]]
     return how, [*problems, *left_behind(mark)]
@@ -227,10 +229,15 @@ def content(path: Path) -> Any:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def kept_parts(root: Path) -> dict[str, int]:
+    """Return when each part of a study that is finished was written, by its file's name."""
+    return {path.name: path.stat().st_mtime_ns for path in (root / ".hourglass" / "studies").glob("*.json")}
+
+
 def names(root: Path) -> set[str]:
-    """Return the paths of all files of a project but MLflow's, whose names are drawn at random."""
+    """Return the paths of a project's files, but for those whose names depend on its place or are drawn at random."""
     files = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return {path.as_posix() for path in files if path.parts[0] not in ("mlartifacts", CHANGES, OUTPUT)}
+    return {path.as_posix() for path in files if path.parts[0] not in ("mlartifacts", ".hourglass", CHANGES, OUTPUT)}
 
 
 def remove(path: Path) -> None:

@@ -50,6 +50,15 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name in FILES}
 
 
+@pytest.mark.parametrize(
+    ("record", "way"), [(b"npm \xff", r"npm \xff"), (b"a\nb", "a b"), (b"x" * 999, "x" * 300 + " …")]
+)
+def test_a_damaged_record_of_the_way_is_read_all_the_same(tmp_path: Path, record: bytes, way: str) -> None:
+    fetch("mnist", FILES, [good()], tmp_path)
+    (tmp_path / "fetched-from.txt").write_bytes(record)
+    assert fetch("mnist", FILES, [], tmp_path).way == way
+
+
 def test_the_first_way_that_works_is_used_and_named(tmp_path: Path) -> None:
     never = good("never")
     fetched = fetch("mnist", FILES, [failing("first", OSError("no route")), good("second"), never], tmp_path / "cache")
