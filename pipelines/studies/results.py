@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from items.errors import one_line
 from pipelines.entries import Entry
 from pipelines.project import Project, StageError
 from pipelines.settings import Params
@@ -43,7 +44,8 @@ def read_result(project: Project, kind: str, name: str, entries: Mapping[str, En
     study = read_study(folder)
     remedy = f"run `python -m pipelines.studies.{kind} {name}`"
     if (study.kind, study.name) != (kind, name):
-        raise StageError(f"{folder}: holds the study {study.kind}.{study.name}, not {kind}.{name}; {remedy}")
+        held = one_line(f"{study.kind}.{study.name}", 100)
+        raise StageError(f"{folder}: holds the study {held}, not {kind}.{name}; {remedy}")
     pictures = {picture.file: folder / picture.file for picture in study.pictures}
     for path in pictures.values():
         if not path.is_file():

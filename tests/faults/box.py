@@ -17,7 +17,7 @@ from typing import Any
 from tests.faults.formats import Format
 from tests.faults.outcome import Outcome, draws
 
-TIME_LIMIT = 20.0  # seconds for one damaged file
+TIME_LIMIT = 60.0  # seconds for one damaged file
 MEMORY_LIMIT = 3 << 29  # bytes of address space, beyond what is taken before any damaged file is read
 LONGEST = 1000  # characters of a refusal: a value that is repeated whole hides what is wrong with it
 
