@@ -22,4 +22,4 @@ def one_line(text: object, longest: int = 500) -> str:
 def first_mistake(error: ValidationError) -> str:
     """Return what pydantic found wrong first, in one line: `key: reason`."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return one_line(f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}")
+    return one_line(f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg'].removeprefix('Value error, ')}")

@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from components.state import DamagedState, State
+from items.errors import first_mistake, one_line
 from pipelines.project import StageError
 from pipelines.record import Status, TrialRecord, digest_of
 from pipelines.search import Parameters
@@ -105,8 +106,7 @@ class Journal:
         except (DamagedState, KeyError) as error:
             raise self._damaged(self.state, str(error)) from error
         except ValidationError as error:
-            first = error.errors()[0]
-            raise self._damaged(self.state, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+            raise self._damaged(self.state, first_mistake(error)) from error
 
     def resume(self) -> State | None:
         """Return the training state to go on from; None before the first epoch."""
@@ -148,7 +148,9 @@ class Journal:
         partial.replace(self.entry)
 
     def _damaged(self, path: Path, what: str) -> StageError:
-        return StageError(f"{path} is damaged: {what}; delete {self.folder} to run this trial again from its start")
+        return StageError(
+            f"{path} is damaged: {one_line(what)}; delete {self.folder} to run this trial again from its start"
+        )
 
 
 def journals(sweep: Path) -> list[Journal]:

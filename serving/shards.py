@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from items.errors import first_mistake
 from serving.manifest import CodeContract, sha256_of
 
 MANIFEST = "manifest.json"
@@ -129,6 +130,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ShardsError(f"{path}: {where}: {first['msg']}") from error
+        raise ShardsError(f"{path}: {first_mistake(error)}") from error
+    if isinstance(record, _Sealed) and record.digest != (found := record.computed_digest()):
+        raise ShardsError(f"{path}: it was changed: digest is {record.digest[:64]!r}, of its content {found!r}")
+    return record

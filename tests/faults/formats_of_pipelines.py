@@ -19,6 +19,7 @@ from components.settings import SettingError
 from components.state import State
 from pipelines.compare import leaderboard_row, write_reports
 from pipelines.entries import read_entries, read_picture
+from pipelines.journal import Journal
 from pipelines.project import Project, StageError
 from pipelines.record import RunRecord, read_model, read_record, write_record
 from pipelines.register import dvc_stage
@@ -28,7 +29,6 @@ from pipelines.studies.remembered import _kept, _recalled
 from pipelines.studies.results import read_results
 from pipelines.tracking.projection import Projection
 from pipelines.tracking.studied import StudyProjection
-from pipelines.trial import Journal
 from serving.bundle import BundleError
 from serving.manifest import sha256_of
 from tests.faults.damage import VALUES, YAML_VALUES, Damage, damaged_bytes, damaged_document, damaged_json
@@ -39,6 +39,7 @@ from tests.pipelines.sandbox import REPOSITORY
 STAGES = (StageError, SettingError, DataError, BundleError)  # what pipelines.project.stage turns into a line
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 MNIST = ItemSpec(kind="image", shape=(28, 28, 1), dtype="uint8")
+OBJECTIVE = "validation_squared_error"
 DRAWN = 5  # one of so many contents is drawn too, which takes a second
 
 
@@ -99,6 +100,7 @@ def make_journal(folder: Path) -> None:
 
     journal = Journal.of(folder, 1)
     journal.open(1, {"model.training.learning_rate": 0.002})
+    journal.begin("node")
     history = []
     for epoch in small_model().fit(TrainingRun(items(), items(), epochs=3, seed=0)):
         history.append({"epoch": epoch.number, "timestamp": 1000, "seconds": 0.5, "metrics": epoch.metrics})
@@ -113,13 +115,14 @@ def use_journal(folder: Path) -> str:
     from components.models import TrainingRun
 
     journal = Journal.of(folder, 1)
-    trial = journal.read()
+    journal.check(OBJECTIVE)
+    trial, state = journal.read(), journal.resume()
     model = small_model(seed=1)
     model.load_state_dict(State.load(journal.best).tensors)
     resumed = small_model(seed=1)
-    (last,) = resumed.fit(TrainingRun(items(), items(), epochs=3, seed=0), State.load(journal.state))
+    (last,) = resumed.fit(TrainingRun(items(), items(), epochs=3, seed=0), state)
     figures = {name: value for name, value in last.metrics.items() if name != "train_items_per_second"}
-    best = trial.best("validation_squared_error")
+    best = trial.best(OBJECTIVE)
     codes = [m.eval().encode(torch.as_tensor(items())).detach().numpy() for m in (model, resumed)]
     return digest(trial.model_copy(update={"started": 0}), best, last.number, figures, codes)
 
@@ -175,14 +178,14 @@ def use_project(folder: Path, draws: bool = False) -> str:
     rows = [leaderboard_row(entry) for entry in entries]
     for path in (path for entry in entries for path in entry.pictures.values()):
         read_picture(path)
-    stages = [dvc_stage(project, entry.name) for entry in entries]
+    stages = {entry.name: dvc_stage(project, entry.name) for entry in entries}
     content = digest(rows, entries, studies, stages)
     if content not in _RENDERED:  # rendering what was rendered before would show nothing new, slowly
         if draws and int(content, 16) % DRAWN == 0:
             write_reports(folder / "reports", entries, rows, studies)
         told = [render_report(entries, {}, studies), *map(render_study, studies)]
-        for entry, stage in zip(entries, stages, strict=True):
-            one = Projection(entry, project.bundle(entry.name), stage)
+        for entry in entries:
+            one = Projection(entry, project.bundle(entry.name), stages[entry.name])
             told += [one.content, *one.tags.values(), one._note()]
         for result in studies:
             told += [StudyProjection(result, 0).content, StudyProjection(result, 0)._note()]

@@ -227,7 +227,8 @@ def assert_another_model_is_one_line(sandbox: Sandbox, folder: Path) -> None:
     item = open_dataset(sandbox.root / "data" / "digits").schema.item
     for size in (4, 1000):
         write_record(folder, record.model_copy(update={"model": PCASettings(size=size)}))
-        expected = f"{folder}: {WEIGHTS} does not fit the model of record.json: .*; run the sweep of digits-pca again$"
+        remedy = "run `python -m pipelines.sweep digits-pca`"
+        expected = f"{folder}: {WEIGHTS} does not fit the model of record.json: .*; {remedy}$"
         with pytest.raises(StageError, match=expected) as refusal:
             read_model(folder, read_record(folder), item)
         assert "\n" not in str(refusal.value)

@@ -101,11 +101,11 @@ def test_a_database_that_is_damaged_is_named_with_the_remedy(tmp_path: Path, mon
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "mlflow.db").write_bytes(b"SQLite format 3\0" + bytes(200))
     store = Store.of(tmp_path)
-    with pytest.raises(
-        UnreachableError, match=r"delete or repair .*mlflow\.db and run `python -m pipelines\.register`"
+    with (
+        pytest.raises(UnreachableError, match=r"delete or repair .*mlflow\.db and run `python -m pipelines\.register`"),
+        answered(store),
     ):
-        with answered(store):
-            store.experiment_id("digits")
+        store.experiment_id("digits")
 
 
 def _hold(store: Store, held: Any, release: Any) -> None:
