@@ -14,6 +14,8 @@ from components.data.errors import DataError
 from components.data.raw import Fraction, RawDataset, check_fractions, deal, split_sizes, take
 from components.items import ItemSpec
 from components.settings import Settings
+from items.errors import ItemError
+from items.npy import NpyFile
 
 
 class ArraySettings(Settings):
@@ -80,9 +82,8 @@ def _labels(name: str, path: Path, count: int) -> tuple[NDArray[Any], tuple[str,
 
 def _open(name: str, path: Path) -> NDArray[Any]:
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        return NpyFile(path).mapped()
     except FileNotFoundError:
         raise DataError(f"dataset {name}: {path} is not there") from None
-    # A damaged header can fail in any way; arrays of Python objects, which are pickles, are refused here too.
-    except Exception as error:
+    except (ItemError, OSError) as error:
         raise DataError(f"dataset {name}: {path} cannot be read as a .npy array: {error}") from error

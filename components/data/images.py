@@ -23,6 +23,7 @@ from components.data.schema import SplitName
 from components.items import ItemSpec
 from components.settings import Settings
 from items.errors import ItemError
+from items.files import names_below, path_within, read_within
 from items.pixels import SUFFIXES, Channels, Fit, channels_of, decode
 
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -110,19 +111,25 @@ def find_images(name: str, folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise DataError(f"dataset {name}: {folder} is {'no folder' if folder.exists() else 'not there'}")
-    every = [Path(parent, file).relative_to(folder) for parent, _, files in os.walk(folder) for file in files]
-    images = sorted(path.as_posix() for path in every if path.suffix.lower() in SUFFIXES)
+    images = list(names_below(folder, SUFFIXES))
     if len(images) < 3:
+        every = sum(len(files) for _, _, files in os.walk(folder))
         found = {0: "no image", 1: "one image"}.get(len(images), f"{len(images)} images")
         raise DataError(
-            f"dataset {name}: {folder} holds {found} ({', '.join(sorted(SUFFIXES))}) among {len(every)} files, "
+            f"dataset {name}: {folder} holds {found} ({', '.join(sorted(SUFFIXES))}) among {every} files, "
             "must hold at least 3: one to train on, one for validation, one for the test"
         )
     return images
 
 
 def _channels(folder: Path, files: Sequence[str]) -> Channels:
-    return 3 if any(channels_of(folder / file) == 3 for file in files) else 1
+    def in_colour(name: str) -> bool:
+        try:
+            return channels_of(path_within(folder, name)) == 3
+        except ItemError:  # it is named, with the reason, when it is read
+            return False
+
+    return 3 if any(map(in_colour, files)) else 1
 
 
 def _decode_all(
@@ -162,7 +169,7 @@ def _ahead(
 
     def one(name: str) -> tuple[str, NDArray[np.uint8] | ItemError]:
         try:
-            return name, decode(folder / name, size, channels, FIT)
+            return name, decode(read_within(folder, name)[0], size, channels, FIT)
         except ItemError as error:
             return name, error
 

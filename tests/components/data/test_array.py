@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def nan_at(index: int) -> np.ndarray:
         (np.zeros((20, 0), np.float32), r"shape \(20, 0\), must be"),
         (np.zeros(20, np.float32), r"shape \(20,\), must be"),
         (np.zeros((20, 3), np.int64), "holds int64, must be uint8, float32 or float64"),
-        (np.full((20, 3), "text", dtype=object), "cannot be read as a .npy array: .*Python objects"),
+        (np.full((20, 3), "text", dtype=object), "cannot be read as a .npy array: .*pickled objects"),
         (np.zeros((4, 3), np.float32), "4 items are too few, split validation would be empty"),
     ],
 )
@@ -101,3 +102,9 @@ def test_files_that_are_not_there_or_not_npy_are_named(tmp_path: Path) -> None:
 def test_fractions_that_leave_nothing_to_train_on_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"validation: 0\.5, with test: 0\.5 must be less than 1"):
         load_array(tmp_path, np.zeros((20, 3), np.float32), validation=0.5, test=0.5)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(DataError, match=r"pipe\.npy cannot be read as a \.npy array: it is a named pipe"):
+        load(ArraySettings(source=Path("pipe.npy")), "mine", seed=0, downloads=tmp_path, root=tmp_path)

@@ -126,7 +126,7 @@ def broken_files(folder: Path) -> dict[str, str]:
         "b-text.jpg": "it is not a whole image in a format that is read",
         "c-cut.png": "truncated",
         "d-link.png": "a link to nothing",
-        "e-pipe.png": "it is no file",
+        "e-pipe.png": "it is a named pipe, only regular files are read",
     }
 
 
@@ -207,3 +207,30 @@ def test_names_that_are_no_text_are_written_out(tmp_path: Path) -> None:
     raw = load_images(tmp_path)
     assert raw.classes == ("caf\\xe9", "tea")
     write_dataset(tmp_path / "data", "mine", raw.item, raw.splits, raw.classes, raw.source, raw.licence)
+
+
+def test_links_out_of_the_folder_are_refused_and_links_inside_followed(pictures: Path, tmp_path: Path) -> None:
+    save(tmp_path / "outside.png", Image.new("RGB", (4, 4), (200, 10, 20)))
+    (pictures / "class0" / "outside.png").symlink_to(tmp_path / "outside.png")
+    (pictures / "class0" / "zero.png").symlink_to("/dev/zero")
+    (pictures / "class0" / "inside.png").symlink_to("../class1/0/01.png")
+    with pytest.raises(DataError, match=r"2 of 23 .*\n  class0/outside\.png: it is a link that leaves the folder"):
+        load_images(tmp_path)
+    raw = load_images(tmp_path, on_error="skip")
+    assert raw.item.shape == (4, 4, 1)  # what is outside has no say in the channels
+    assert len(together(raw)) == 21
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "class1":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"class1/: it is a folder that cannot be listed"):
+        load_images(tmp_path)
