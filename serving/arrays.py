@@ -7,35 +7,43 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.batches import Chunk, InputError, fingerprint_of, stamp
+from items.errors import ItemError
+from items.npy import NpyFile
+from serving.batches import Chunk, InputError, Stamp, fingerprint_of
 from serving.manifest import ItemContract
 
 
 class ArrayFile:
-    """Rows of an .npy file, mapped into memory; a row's id is its number. Rows of floats must be finite."""
+    """Rows of an .npy file; a row's id is its number. Rows of floats must be finite."""
 
     def __init__(self, path: Path, item: ItemContract) -> None:
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InputError(f"{path}: not a whole .npy array without pickled objects: {error}") from error
-        if not isinstance(array, np.ndarray) or array.ndim == 0:
+            self._file = NpyFile(path)
+        except ItemError as error:
+            raise InputError(f"{path}: not a whole .npy array: {error}") from error
+        header = self._file.header
+        if not header.shape:
             raise InputError(f"{path}: not an array of items")
-        if array.shape[1:] == item.shape[:-1] and item.shape[-1:] == (1,):
-            array = array[..., np.newaxis]
-        if not item.fits(array.shape[1:]):
-            raise InputError(f"{path}: items have shape {array.shape[1:]}, the bundle takes {item.shape}")
-        if array.dtype != item.dtype:
-            raise InputError(f"{path}: items are {array.dtype}, the bundle takes {item.dtype}")
+        shape = header.shape[1:]
+        self._shape = (*shape, 1) if shape == item.shape[:-1] and item.shape[-1:] == (1,) else shape
+        if not item.fits(self._shape) or 0 in self._shape:
+            raise InputError(f"{path}: items have shape {shape}, the bundle takes {item.shape}")
+        if header.dtype != item.dtype:
+            raise InputError(f"{path}: items are {header.dtype}, the bundle takes {item.dtype}")
         self.path = str(path)
-        self.total = len(array)
-        self.fingerprint = fingerprint_of(["npy", *stamp(path)])
-        self._array = array
+        self.total = header.shape[0]
+        self._stamp = Stamp.of(self._file.status)
+        self.fingerprint = fingerprint_of(["npy", *self._stamp.content])
 
     def chunks(self, start: int, size: int) -> Iterator[Chunk]:
         """Read the rows from `start` on."""
         for first in range(start, self.total, size):
-            items = np.ascontiguousarray(self._array[first : first + size])
+            try:
+                items = self._file.rows(first, first + size)
+            except ItemError as error:
+                self.check_unchanged()
+                raise InputError(f"{self.path}: {error}") from error
+            items = items.reshape(len(items), *self._shape)
             ids = [str(row) for row in range(first, first + len(items))]
             broken: dict[int, str] = {}
             if items.dtype.kind == "f":
@@ -43,3 +51,7 @@ class ArrayFile:
                 broken = {int(row): "it has values that are NaN or infinite" for row in np.flatnonzero(~finite)}
                 items = items[finite] if broken else items
             yield Chunk(ids, items, broken)
+
+    def check_unchanged(self) -> None:
+        """Raise InputError if the file is not the one that was opened, or was written to."""
+        self._stamp.check(Path(self.path))

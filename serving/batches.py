@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+ENCODE_AGAIN = "encode it again, with --overwrite, when nothing writes to it"
 
 
 class InputError(ValueError):
@@ -73,7 +76,14 @@ class Source(Protocol):
     fingerprint: str
 
     def chunks(self, start: int, size: int) -> Iterator[Chunk]:
-        """Read the entries from position `start` on, in order, at most `size` at once."""
+        """Read the entries from position `start` on, in order, at most `size` at once.
+
+        Raises:
+            InputError: the input was changed since it was opened.
+        """
+
+    def check_unchanged(self) -> None:
+        """Raise InputError if what has been read may be something else than what was opened."""
 
 
 def batches(source: Source, size: int, start: int = 0) -> Iterator[Batch]:
@@ -104,10 +114,39 @@ def batches(source: Source, size: int, start: int = 0) -> Iterator[Batch]:
         yield Batch(ids, np.concatenate(rows), skipped, position)
 
 
-def stamp(path: Path) -> list[int]:
-    """Return what shows that a file was changed: its size in bytes and its modification time in nanoseconds."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+@dataclass(frozen=True)
+class Stamp:
+    """What shows that a file was written to or replaced: size in bytes, modification time in nanoseconds, inode."""
+
+    size: int
+    modified: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """Return the stamp of a file with such a status."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+
+    @property
+    def content(self) -> tuple[int, int]:
+        """What stays the same in a copy that keeps the times."""
+        return self.size, self.modified
+
+    def check(self, path: Path) -> None:
+        """Raise InputError if the file at `path` has another stamp by now."""
+        try:
+            now = Stamp.of(path.stat())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be found any more while it is encoded: {error.strerror}") from error
+        if now != self:
+            how = (
+                f"it had {self.size} bytes and has {now.size} now"
+                if now.size != self.size
+                else "it was written to"
+                if now.inode == self.inode
+                else "it was replaced by another file"
+            )
+            raise InputError(f"{path}: changed while it was encoded: {how}; {ENCODE_AGAIN}")
 
 
 def fingerprint_of(parts: list[Any]) -> str:

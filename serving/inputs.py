@@ -6,8 +6,9 @@ from pathlib import Path
 
 from serving.arrays import ArrayFile
 from serving.batches import Batch, InputError, Skipped, Source, batches
-from serving.images import FolderOfImages, ParquetOfImages
+from serving.folders import FolderOfImages
 from serving.manifest import ItemContract
+from serving.tables import ParquetOfImages
 
 __all__ = ["Batch", "InputError", "Skipped", "Source", "batches", "open_input"]
 
@@ -28,7 +29,7 @@ def open_input(
     Raises:
         InputError: the input is not there, holds nothing, or holds something else.
     """
-    path = Path(path)
+    path = local_path(path)
     source: Source
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
@@ -43,3 +44,14 @@ def open_input(
     if source.total == 0:
         raise InputError(f"{path}: no items there")
     return source
+
+
+def local_path(path: str | Path) -> Path:
+    """Return a path on this machine.
+
+    Raises:
+        InputError: it is a URL.
+    """
+    if "://" in str(path):
+        raise InputError(f"{path}: is a URL, must be a file or folder of this machine")
+    return Path(path)

@@ -1,0 +1,86 @@
+"""Images in files below a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from items.errors import ItemError
+from items.files import names_below, read_within
+from items.pixels import SUFFIXES
+from serving.batches import ENCODE_AGAIN, Chunk, InputError, Stamp, fingerprint_of
+from serving.images import Encoded, ImageDecoder
+from serving.manifest import ItemContract
+
+
+class FolderOfImages:
+    """Image files below a folder, sorted by path; a file's id is its path in the folder, with slashes."""
+
+    def __init__(self, path: Path, item: ItemContract, resize: bool | None) -> None:
+        self.path = str(path)
+        self._folder = path
+        self._decoder = ImageDecoder(item, resize)
+        self._seen = array("q")  # a hash of each file's name and stamp
+        digest = hashlib.sha256(fingerprint_of(["folder", *self._decoder.settings]).encode())
+        for name in names_below(path, SUFFIXES):
+            stamp = self._stamp(name)
+            digest.update(fingerprint_of([_readable(name), *stamp]).encode())
+            self._seen.append(hash((name, stamp)))
+        self.total = len(self._seen)
+        self.fingerprint = digest.hexdigest()
+
+    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
+        """Decode the files from the `start`-th on."""
+        return self._decoder.ahead(self._files(start), size)
+
+    def check_unchanged(self) -> None:
+        """Do nothing: each file is checked when it has been read."""
+
+    def _files(self, start: int) -> Iterator[Encoded]:
+        count = 0
+        for name in names_below(self._folder, SUFFIXES):
+            if count >= start:
+                yield _readable(name), partial(self._read, count, name)
+            count += 1
+        if count != self.total:
+            raise InputError(
+                f"{self.path}: changed while it was encoded: it held {self.total} images and holds {count} now; "
+                f"{ENCODE_AGAIN}"
+            )
+
+    def _read(self, place: int, name: str) -> bytes:
+        """Read the file that was at this place when the folder was opened.
+
+        Raises:
+            ItemError: it cannot be read.
+            InputError: it is another one, or was written to.
+        """
+        try:
+            content, status = read_within(self._folder, name)
+        except ItemError:
+            self._check(place, name, self._stamp(name))
+            raise
+        self._check(place, name, Stamp.of(status).content)
+        return content
+
+    def _check(self, place: int, name: str, stamp: tuple[int, ...]) -> None:
+        if place >= self.total or hash((name, stamp)) != self._seen[place]:
+            raise InputError(
+                f"{self.path}: changed while it was encoded: {_readable(name)} was written to, added or replaced, "
+                f"or a file before it removed; {ENCODE_AGAIN}"
+            )
+
+    def _stamp(self, name: str) -> tuple[int, ...]:
+        try:
+            return Stamp.of((self._folder / name).stat()).content
+        except OSError:
+            return ()  # it is named, with the reason, when it is read
+
+
+def _readable(name: str) -> str:
+    """Return a file's name with bytes that are not UTF-8 written out as \\xNN: ids are text."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
