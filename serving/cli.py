@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,11 +19,12 @@ from rich.table import Table
 from serving.bundle import BATCH_SIZE, Bundle, BundleError
 from serving.decoding import decode_from_shards
 from serving.encoding import encode_to_shards
-from serving.inputs import InputError, open_input
+from serving.inputs import InputError, local_path, open_input
+from serving.locks import LockedError
 from serving.registry import RegistryError, registered_models
 from serving.shards import ShardsError, read_codes_manifest
 
-EXPECTED_ERRORS = (BundleError, InputError, RegistryError, ShardsError, OSError)
+EXPECTED_ERRORS = (BundleError, InputError, LockedError, RegistryError, ShardsError, OSError)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +41,7 @@ class OnError(StrEnum):
 
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A bundle's folder, or models:/name@alias.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")]
+Out = Annotated[str, typer.Option("--out", "-o", help="The folder to write.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Items a run of the model.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the model; by default one a CPU.")]
 
@@ -67,7 +67,7 @@ def _hourglass(
 
 @app.command()
 def encode(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A folder of images, an .npy or a .parquet file.")],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of images, an .npy or a .parquet file.")],
     model: Model,
     out: Out,
     on_error: Annotated[OnError, typer.Option(help="At a broken item: stop, or skip it and list it.")] = OnError.stop,
@@ -97,7 +97,7 @@ def encode(
 
 @app.command()
 def decode(
-    codes: Annotated[Path, typer.Argument(metavar="CODES_DIR", help="A folder that encode has written.")],
+    codes: Annotated[str, typer.Argument(metavar="CODES_DIR", help="A folder that encode has written.")],
     model: Model,
     out: Out,
     batch_size: BatchSize = BATCH_SIZE,
@@ -105,7 +105,7 @@ def decode(
 ) -> None:
     """Decode a folder of codes into pictures, or one array."""
     bundle = Bundle.load(model, threads)
-    with _progress("decoding", read_codes_manifest(codes).items) as advance:
+    with _progress("decoding", read_codes_manifest(local_path(codes)).items) as advance:
         count = decode_from_shards(codes, bundle, out, batch_size=batch_size, progress=advance)
     typer.echo(f"{count} items in {out}")
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.bundle import BATCH_SIZE, Bundle
-from serving.shards import ShardsError, read_codes, read_codes_manifest
+from serving.inputs import local_path
+from serving.locks import locked
+from serving.shards import ShardsError, check_shards, read_codes, read_codes_manifest
 
 INDEX = "index.jsonl"
 ITEMS = "items.npy"
@@ -43,8 +45,9 @@ def decode_from_shards(
 
     Raises:
         ShardsError: the codes are not whole or of another bundle, or `out` holds something.
+        LockedError: another process is writing `out`.
     """
-    codes, out = Path(codes), Path(out).absolute()
+    codes, out = local_path(codes), local_path(out).absolute()
     manifest = read_codes_manifest(codes)
     made_by = manifest.job.bundle
     if made_by.digest != bundle.manifest.digest:
@@ -52,17 +55,20 @@ def decode_from_shards(
             f"{codes}: made by bundle {made_by.name} {made_by.digest[:12]}, "
             f"this is {bundle.name} {bundle.manifest.digest[:12]}"
         )
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ShardsError(f"{out}: holds something already; give a folder that does not exist or is empty")
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    decoded = _decoded(codes, bundle, batch_size, progress)
-    if bundle.manifest.item.kind == "image":
-        _write_pictures(partial, decoded)
-    else:
-        _write_rows(partial, decoded, manifest.items)
-    partial.replace(out)
+    check_shards(codes, manifest)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out.with_name(f".{out.name}.lock"), out):
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise ShardsError(f"{out}: holds something already; give a folder that does not exist or is empty")
+        partial = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        decoded = _decoded(codes, bundle, batch_size, progress)
+        if bundle.manifest.item.kind == "image":
+            _write_pictures(partial, decoded)
+        else:
+            _write_rows(partial, decoded, manifest.items)
+        partial.replace(out)
     return manifest.items
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +16,16 @@ from numpy.typing import NDArray
 
 from serving.batches import InputError, Source, batches
 from serving.bundle import BATCH_SIZE, Bundle
+from serving.inputs import local_path
+from serving.locks import locked
 from serving.shards import Bundled, CodesManifest, Job, SkippedItem
 from serving.writing import SHARD_SIZE, ShardWriter
 
+LOCK = ".lock"
+
 OnError = Literal["stop", "skip"]
+
+log = logging.getLogger(__name__)
 
 
 def encode_to_shards(
@@ -34,6 +42,7 @@ def encode_to_shards(
     """Encode an input into a folder of shards; a job that was stopped goes on where it was.
 
     Batches are cut in the input's order, so that codes are those of `bundle.encode` of all whole items to the bit.
+    Shards of an earlier run are checked by their digests, and encoded again where they are missing or damaged.
 
     Args:
         source: from `open_input`.
@@ -49,8 +58,9 @@ def encode_to_shards(
         The manifest, as written; that of the earlier run where the job is already finished.
 
     Raises:
-        InputError: an item is broken and `on_error` is `stop`, or every item is.
+        InputError: an item is broken and `on_error` is `stop`, or every item is; or the input changed meanwhile.
         ShardsError: `out` holds another job's codes and `overwrite` is not set.
+        LockedError: another process is writing to `out`.
     """
     if batch_size < 1 or shard_size < 1:
         raise InputError(f"batch_size is {batch_size} and shard_size {shard_size}, at least 1 is needed")
@@ -61,14 +71,17 @@ def encode_to_shards(
         batch_size=batch_size,
         shard_size=whole_batches,
     )
-    writer = ShardWriter(Path(out), job, bundle.manifest.code, overwrite=overwrite)
-    if on_error == "stop":
-        _stop_at(writer.skipped)
-    if writer.manifest is not None:
-        progress(source.total)
-        return writer.manifest
-    progress(writer.stop)
-    return _encode(source, bundle, writer, on_error, progress)
+    folder = local_path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / LOCK, folder):
+        writer = ShardWriter(folder, job, bundle.manifest.code, overwrite=overwrite)
+        if on_error == "stop":
+            _stop_at(writer.skipped)
+        _repair(source, bundle, writer, progress)
+        if writer.manifest is not None:
+            progress(source.total - writer.stop)
+            return writer.manifest
+        return _encode(source, bundle, writer, on_error, progress)
 
 
 @dataclass
@@ -79,6 +92,21 @@ class _Shard:
     codes: list[NDArray[Any]] = field(default_factory=list)
     skipped: list[SkippedItem] = field(default_factory=list)
     stop: int = 0
+
+
+def _repair(source: Source, bundle: Bundle, writer: ShardWriter, progress: Callable[[int], None]) -> None:
+    """Check the shards that an earlier run finished, and encode again those that are missing or damaged."""
+    start = 0
+    for index, record in enumerate(writer.finished):
+        if not writer.is_whole(index):
+            # What is broken among their items was skipped before.
+            with closing(_encoded_shards(source, bundle, writer.job, start, "skip", lambda entries: None)) as shards:
+                shard = next(shards)
+            source.check_unchanged()
+            writer.replace(index, shard.ids, np.concatenate(shard.codes))
+            log.warning("%s was missing or damaged: encoded again", writer.folder / record.shard.file)
+        progress(record.shard.stop - start)
+        start = record.shard.stop
 
 
 def _encode(
@@ -92,12 +120,16 @@ def _encode(
         for shard in _encoded_shards(source, bundle, writer.job, writer.stop, on_error, progress):
             if writing is not None:
                 writing.result()  # one shard is written while the next is encoded, and no more are held
+            source.check_unchanged()
             if shard.ids:
                 codes = np.concatenate(shard.codes)
                 writing = background.submit(writer.add, shard.ids, codes, shard.stop, shard.skipped)
                 encoded += len(shard.ids)
         if writing is not None:
             writing.result()
+    source.check_unchanged()
+    if (read := max(shard.stop, writer.stop)) != source.total:
+        raise InputError(f"{source.path}: {read} items could be read, it had {source.total} when it was opened")
     if not writer.finished:
         first = shard.skipped[0]
         raise InputError(f"{source.path}: none of its {source.total} items can be encoded; {first.id}: {first.reason}")
@@ -106,7 +138,7 @@ def _encode(
 
 def _encoded_shards(
     source: Source, bundle: Bundle, job: Job, start: int, on_error: OnError, progress: Callable[[int], None]
-) -> Iterator[_Shard]:
+) -> Generator[_Shard]:
     """Encode batch after batch, and give shards as they fill; the last may have fewer items, or only skipped ones."""
     shard = _Shard(stop=start)
     for batch in batches(source, job.batch_size, start):

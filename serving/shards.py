@@ -7,19 +7,29 @@ manifest.json          what the codes are of, how many, the shards' digests, the
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from items.errors import first_mistake
 from serving.manifest import CodeContract, sha256_of
 
 MANIFEST = "manifest.json"
+VERSION = 2
+SHARD_FILE = re.compile(r"part-\d{5,}\.parquet")
+
+Count = Annotated[int, Field(ge=0, lt=1 << 48)]
+Size = Annotated[int, Field(ge=1, lt=1 << 31)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ShardsError(ValueError):
@@ -27,7 +37,24 @@ class ShardsError(ValueError):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Sealed(_Record):
+    """A record with a digest of its content, so that no change to it goes unnoticed."""
+
+    UNSEALED: ClassVar[frozenset[str]] = frozenset({"digest"})
+
+    digest: str = ""
+
+    def computed_digest(self) -> str:
+        """Return the sha256 of what is sealed, as canonical JSON."""
+        content = self.model_dump(mode="json", exclude=set(self.UNSEALED))
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def sealed(self) -> Self:
+        """Return the record with its digest."""
+        return self.model_copy(update={"digest": self.computed_digest()})
 
 
 class Bundled(_Record):
@@ -42,8 +69,8 @@ class Job(_Record):
 
     bundle: Bundled
     fingerprint: str = Field(description="of the input: changes when it, or how it is read, does")
-    batch_size: int
-    shard_size: int
+    batch_size: Size
+    shard_size: Size
 
 
 class SkippedItem(_Record):
@@ -56,32 +83,57 @@ class SkippedItem(_Record):
 class Shard(_Record):
     """One Parquet file of `count` codes."""
 
-    file: Annotated[str, Field(pattern=r"^part-\d{5,}\.parquet$")]
-    count: int
+    file: str
+    count: Size
+    stop: Count = Field(description="the input's entries up to here are in this or earlier shards, or skipped")
     sha256: str
 
 
-class FinishedShard(_Record):
-    """A finished shard's record, while the job runs: the input's entries up to `stop` are in shards or skipped."""
+class FinishedShard(_Sealed):
+    """A finished shard's record, while the job runs; and the items skipped since the shard before."""
 
     shard: Shard
-    stop: int
     skipped: tuple[SkippedItem, ...]
 
 
-class CodesManifest(_Record):
-    """manifest.json, version 1."""
+class CodesManifest(_Sealed):
+    """manifest.json, version 2. Its digest covers all but the times, which differ from run to run."""
+
+    UNSEALED: ClassVar[frozenset[str]] = frozenset({"digest", "seconds", "items_per_second"})
 
     format: Literal["hourglass/codes"] = "hourglass/codes"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     job: Job
     input: str
     code: CodeContract
-    items: int
-    shards: tuple[Shard, ...]
+    items: Count
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     skipped: tuple[SkippedItem, ...]
-    seconds: float = Field(description="of the run that finished the job")
-    items_per_second: float = Field(description="of the run that finished the job")
+    seconds: Seconds = Field(description="of the run that finished the job")
+    items_per_second: Seconds = Field(description="of the run that finished the job")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        for index, shard in enumerate(self.shards):
+            if shard.file != shard_file(index):
+                raise ValueError(f"shard {index} is {shard.file[:40]!r}, must be {shard_file(index)!r}")
+            full = index < len(self.shards) - 1
+            if shard.count > self.job.shard_size or (full and shard.count < self.job.shard_size):
+                must = "must be" if full else "at most"
+                raise ValueError(f"{shard.file} counts {shard.count} items, {must} {self.job.shard_size}")
+        if (total := sum(shard.count for shard in self.shards)) != self.items:
+            raise ValueError(f"items is {self.items}, the shards count {total}")
+        return self
+
+
+def shard_file(index: int) -> str:
+    """Return the name of the shard with this number."""
+    return f"part-{index:05d}.parquet"
+
+
+def shard_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder that are named as shards are."""
+    return (path for path in sorted(folder.iterdir()) if SHARD_FILE.fullmatch(path.name))
 
 
 def read_codes_manifest(folder: Path) -> CodesManifest:
@@ -96,6 +148,41 @@ def read_codes_manifest(folder: Path) -> CodesManifest:
     return read_record(path, CodesManifest)
 
 
+def check_shards(folder: Path, manifest: CodesManifest) -> None:
+    """Check a folder's shards against its manifest: all there, of as many rows as it says, and no others.
+
+    Raises:
+        ShardsError: names the first file that is not as the manifest says.
+    """
+    check_no_others(folder, len(manifest.shards))
+    for shard in manifest.shards:
+        path = folder / shard.file
+        if not path.is_file():
+            raise ShardsError(f"{path}: the manifest names this file, and it is not there")
+        if (rows := rows_of(path)) != shard.count:
+            raise ShardsError(f"{path}: holds {rows} codes, the manifest says {shard.count}")
+
+
+def check_no_others(folder: Path, count: int) -> None:
+    """Raise ShardsError if the folder holds files named as shards, other than the first `count`."""
+    known = {shard_file(index) for index in range(count)}
+    for path in shard_files(folder):
+        if path.name not in known:
+            raise ShardsError(f"{path}: a shard of unknown origin; remove it, give another folder, or overwrite all")
+
+
+def rows_of(path: Path) -> int:
+    """Return the rows of a shard, from its footer.
+
+    Raises:
+        ShardsError: it is no Parquet file.
+    """
+    try:
+        return int(pq.read_metadata(path.absolute()).num_rows)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ShardsError(f"{path}: not a shard of codes: {error}") from error
+
+
 def read_codes(folder: str | Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
     """Read a folder of codes, a shard at a time: ids, n, and codes (n, *code shape).
 
@@ -104,18 +191,26 @@ def read_codes(folder: str | Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
     """
     folder = Path(folder)
     manifest = read_codes_manifest(folder)
+    check_shards(folder, manifest)
     for shard in manifest.shards:
         path = folder / shard.file
-        if not path.is_file():
-            raise ShardsError(f"{path}: the manifest names this file, and it is not there")
         if (found := sha256_of(path)) != shard.sha256:
             raise ShardsError(f"{path}: sha256 is {found}, the manifest says {shard.sha256}")
-        try:
-            table = pq.read_table(path, columns=["id", "code"])
-        except (pa.ArrowException, OSError) as error:
-            raise ShardsError(f"{path}: not a shard of codes: {error}") from error
-        codes = table.column("code").combine_chunks().flatten().to_numpy()
-        yield table.column("id").to_pylist(), codes.reshape(len(table), *manifest.code.shape)
+        yield _codes(path, manifest.code)
+
+
+def _codes(path: Path, code: CodeContract) -> tuple[list[str], NDArray[Any]]:
+    size = math.prod(code.shape)
+    try:
+        with path.open("rb") as file:
+            table = pq.read_table(file, columns=["id", "code"])
+        wanted = pa.schema({"id": pa.string(), "code": pa.list_(pa.from_numpy_dtype(code.dtype), size)})
+        if table.schema.types != wanted.types or any(column.null_count for column in table.columns):
+            raise ShardsError(f"{path}: holds {table.schema.types}, must be {wanted.types} without nulls")
+        values = table.column("code").combine_chunks().flatten().to_numpy()
+    except (pa.ArrowException, OSError) as error:
+        raise ShardsError(f"{path}: not a shard of codes: {error}") from error
+    return table.column("id").to_pylist(), values.reshape(len(table), *code.shape)
 
 
 Record = TypeVar("Record", bound=_Record)
@@ -125,12 +220,15 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     """Read a JSON file of a folder of codes.
 
     Raises:
-        ShardsError: it does not meet the contract.
+        ShardsError: it does not meet the contract, or is not as it was written.
     """
+    content = path.read_bytes()
     try:
-        return kind.model_validate_json(path.read_bytes())
+        record = kind.model_validate_json(content)
     except ValidationError as error:
-        raise ShardsError(f"{path}: {first_mistake(error)}") from error
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ShardsError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
     if isinstance(record, _Sealed) and record.digest != (found := record.computed_digest()):
         raise ShardsError(f"{path}: it was changed: digest is {record.digest[:64]!r}, of its content {found!r}")
     return record

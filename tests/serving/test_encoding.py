@@ -163,6 +163,26 @@ def test_another_jobs_codes_are_replaced_only_on_request(
     assert files(out) == files(tmp_path / "fresh")
 
 
+def test_a_killed_job_goes_on_under_overwrite_and_a_finished_one_is_done_anew(
+    tmp_path: Path, array: Path, linear: Bundle, quantized: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    encode(array, linear, out)
+    with pytest.raises(KilledError):
+        encode(array, quantized, out, overwrite=True, progress=killed_after(16))
+    encoded: list[int] = []
+    original = Bundle.encode
+    monkeypatch.setattr(
+        Bundle, "encode", lambda self, items, size: encoded.append(len(items)) or original(self, items, size)
+    )
+    for expected in (23 - 16, 23):
+        encode(array, quantized, out, overwrite=True)
+        assert sum(encoded) == expected
+        encoded.clear()
+    encode(array, quantized, tmp_path / "fresh")
+    assert files(out) == files(tmp_path / "fresh")
+
+
 def test_a_changed_input_does_not_go_on(tmp_path: Path, array: Path, pictures: np.ndarray, linear: Bundle) -> None:
     with pytest.raises(KilledError):
         encode(array, linear, tmp_path / "out", progress=killed_after(16))
