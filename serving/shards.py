@@ -226,9 +226,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     try:
         record = kind.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ShardsError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise ShardsError(f"{path}: {first_mistake(error)}") from error
     if isinstance(record, _Sealed) and record.digest != (found := record.computed_digest()):
         raise ShardsError(f"{path}: it was changed: digest is {record.digest[:64]!r}, of its content {found!r}")
     return record
