@@ -105,7 +105,7 @@ def read_header(file: FileIO, size: int) -> Header:
         ItemError: it is damaged, or describes anything but an array of booleans or numbers.
     """
     start = file.read(len(MAGIC) + 2)
-    length_format = LENGTHS.get(start[-2]) if start[:-2] == MAGIC else None
+    length_format = LENGTHS.get(start[-2]) if start[:-2] == MAGIC and start[-1] == 0 else None
     if length_format is None:
         raise ItemError("it does not begin as an .npy file of version 1, 2 or 3 does")
     packed = file.read(struct.calcsize(length_format))

@@ -53,7 +53,10 @@ def use_params(folder: Path) -> str:
     params = load_params(Project(folder, folder))
     for name, experiment in params.experiments.items():
         if (content := digest(name, experiment)) not in _CHECKED:
-            experiment.check(name, MNIST)
+            try:
+                experiment.check(name, MNIST)
+            except SettingError as error:
+                raise StageError(f"params.yaml: {error}") from error  # as `hourglass check` says it
             _CHECKED.add(content)
     return digest(params.model_dump(mode="json"))
 
