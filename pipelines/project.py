@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +18,8 @@ from components.settings import SettingError
 from serving.bundle import BundleError
 
 PARAMS = "params.yaml"
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+NAMES = "must be lower-case letters, digits, - and _, and start with no sign"
 
 
 class StageError(RuntimeError):
@@ -24,7 +28,7 @@ class StageError(RuntimeError):
 
 @dataclass(frozen=True)
 class Project:
-    """The folder with params.yaml in it.
+    """The folder with params.yaml in it. A path to what bears a name is refused where the name is not a plain one.
 
     Attributes:
         root: this working copy.
@@ -65,31 +69,51 @@ class Project:
 
     def data(self, dataset: str) -> Path:
         """Return the folder of a prepared dataset."""
-        return self.root / "data" / dataset
+        return self.root / "data" / checked_name(dataset)
 
     def run(self, experiment: str) -> Path:
         """Return the folder of a run record."""
-        return self.root / "runs" / experiment
+        return self.root / "runs" / checked_name(experiment)
 
     def bundle(self, experiment: str) -> Path:
         """Return the folder of a bundle."""
-        return self.root / "bundles" / experiment
+        return self.root / "bundles" / checked_name(experiment)
 
     def metrics(self, experiment: str) -> Path:
         """Return the file of an experiment's metrics."""
-        return self.root / "metrics" / f"{experiment}.json"
+        return self.root / "metrics" / f"{checked_name(experiment)}.json"
 
     def plots(self, experiment: str) -> Path:
         """Return the folder of an experiment's pictures."""
-        return self.root / "plots" / experiment
+        return self.root / "plots" / checked_name(experiment)
 
     def study(self, kind: str, name: str) -> Path:
         """Return the folder of a study's page."""
-        return self.root / "studies" / f"{kind}-{name}"
+        return self.root / "studies" / f"{checked_name(kind)}-{checked_name(name)}"
 
     def study_metrics(self, kind: str, name: str) -> Path:
         """Return the file of a study's figures."""
-        return self.root / "metrics" / "studies" / f"{kind}-{name}.json"
+        return self.root / "metrics" / "studies" / f"{checked_name(kind)}-{checked_name(name)}.json"
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a dataset, an experiment, a study or its kind: folders that stages delete bear it.
+
+    Raises:
+        StageError: it could lead out of its folder.
+    """
+    if not NAME.fullmatch(name):
+        raise StageError(f"{name}: {NAMES}")
+    return name
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file against other processes; the system lets go of it when its process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

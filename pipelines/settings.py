@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import re
-import types
+import json
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import YAMLError
 
 from components.data import DatasetSettings
 from components.items import ItemSpec
 from components.models import ModelSettings, PCASettings
 from components.settings import SettingError, Settings
-from pipelines.project import Project, StageError
+from pipelines.mistakes import readable
+from pipelines.project import NAME, NAMES, Project, StageError
 from pipelines.search import Distribution, Parameters, corners, fill, find_space
 from pipelines.studies.settings import StudiesSettings, StudySettings
 
 AnyStudy = TypeVar("AnyStudy", bound=StudySettings)
+T = TypeVar("T")
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+STUDIES = {kind: typing.get_args(field.annotation)[1] for kind, field in StudiesSettings.model_fields.items()}
 
 
 class Budget(Settings):
@@ -127,45 +129,109 @@ def load_params(project: Project) -> Params:
     Raises:
         StageError: one line for every mistake: the key's path, the value and what is allowed.
     """
+    return parse_params(read_tree(project))
+
+
+def read_tree(project: Project) -> Any:
+    """Read what params.yaml holds, not yet checked.
+
+    Raises:
+        StageError: it is no UTF-8, or no YAML that says one thing.
+    """
+    path = project.params
     try:
-        raw = YAML(typ="safe").load(project.params.read_text())
-    except (MarkedYAMLError, OSError) as error:
-        raise StageError(f"{project.params}: {' '.join(str(error).split())}") from error
-    return parse_params(raw)
+        content = path.read_bytes()
+        tree = YAML(typ="safe").load(content.decode("utf-8-sig"))
+        json.dumps(tree, default=str)  # refuses what holds itself, and keys that are lists
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"byte {error.start} is 0x{content[error.start]:02x}"
+        raise StageError(f"{path}: line {line}, {found}: is not UTF-8; save the file as UTF-8") from error
+    except (YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise StageError(f"{path}: {' '.join(str(error).split())}") from error
+    return tree
 
 
 def parse_params(raw: object) -> Params:
     """Check the tree that params.yaml holds; see :func:`load_params`."""
-    if not isinstance(raw, dict):
-        raise StageError("params.yaml: must be a mapping with datasets and experiments")
-    mistakes: list[str] = []
-    params: Params | None = None
-    try:
-        params = Params.model_validate(raw)
-    except ValidationError as error:
-        mistakes += _readable(error, raw, Params)
-    for section in ("datasets", "experiments"):
-        for name in raw.get(section) or {} if isinstance(raw.get(section), dict | None) else {}:
-            if not NAME.fullmatch(str(name)):
-                mistakes.append(
-                    f"{section}.{name}: must be lower-case letters, digits, - and _, and start with no sign"
-                )
-    experiments = raw.get("experiments")
-    for name, experiment in experiments.items() if isinstance(experiments, dict) else ():
-        if isinstance(experiment, dict):
-            mistakes += _model_mistakes(f"experiments.{name}", experiment, raw.get("datasets"))
-    if params is not None:
-        mistakes += _study_mistakes(params)
-    if mistakes or params is None:
-        raise StageError("params.yaml:\n  " + "\n  ".join(dict.fromkeys(mistakes)))
-    return params
+    draft = Draft.of(raw)
+    if draft.mistakes or draft.params is None:
+        raise refused(draft.mistakes)
+    return draft.params
 
 
-def _model_mistakes(path: str, experiment: dict[str, Any], datasets: object) -> Iterator[str]:
+def refused(mistakes: Iterable[str]) -> StageError:
+    """Return the error that lists mistakes of params.yaml."""
+    return StageError("params.yaml:\n  " + "\n  ".join(mistakes))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What of params.yaml can be read on its own, and every mistake found so far, a line each.
+
+    Attributes:
+        params: all of it; None where it cannot be read whole.
+        datasets, experiments, studies: those that can be read, by name, or by place below `studies`.
+        mistakes: the key's path, the value and what is allowed.
+    """
+
+    params: Params | None
+    datasets: dict[str, DatasetSettings]
+    experiments: dict[str, ExperimentSettings]
+    studies: dict[str, StudySettings]
+    mistakes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, raw: object) -> Draft:
+        """Read the tree that params.yaml holds."""
+        if not isinstance(raw, dict):
+            return cls(None, {}, {}, {}, ("must be a mapping with datasets and experiments",))
+        params, mistakes = None, []
+        try:
+            params = Params.model_validate(raw)
+        except ValidationError as error:
+            mistakes += readable(error, raw, Params)
+        datasets, experiments, studies = (_mapping(raw, key) for key in ("datasets", "experiments", "studies"))
+        sections = {"datasets": datasets, "experiments": experiments}
+        sections |= {f"studies.{kind}": _mapping(studies, kind) for kind in studies}
+        mistakes += [f"{section}.{name}: {NAMES}" for section, named in sections.items() for name in _misnamed(named)]
+        sound = _valid(TypeAdapter(ExperimentSettings), experiments)
+        for name, experiment in experiments.items():
+            if isinstance(experiment, dict) and (wrong := list(_model_mistakes(name, experiment, datasets))):
+                mistakes += wrong
+                sound.pop(name, None)
+        asked = {
+            f"{kind}.{name}": study
+            for kind, model in STUDIES.items()
+            for name, study in _valid(TypeAdapter(model), _mapping(studies, kind)).items()
+        }
+        mistakes += _study_mistakes(asked, datasets, experiments)
+        known: TypeAdapter[DatasetSettings] = TypeAdapter(DatasetSettings)
+        return cls(params, _valid(known, datasets), sound, asked, tuple(dict.fromkeys(mistakes)))
+
+
+def _mapping(tree: Mapping[Any, Any], key: object) -> dict[Any, Any]:
+    found = tree.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _misnamed(named: Mapping[Any, Any]) -> list[str]:
+    return [str(name) for name in named if not NAME.fullmatch(str(name))]
+
+
+def _valid(kind: TypeAdapter[T], named: Mapping[Any, Any]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, tree in named.items():
+        with suppress(ValidationError):
+            found[str(name)] = kind.validate_python(tree)
+    return found
+
+
+def _model_mistakes(name: str, experiment: dict[str, Any], datasets: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with one experiment beyond its outline: its model, its space, its dataset's name."""
-    known = datasets if isinstance(datasets, dict) else {}
-    if "dataset" in experiment and experiment["dataset"] not in known:
-        yield f"{path}.dataset: {experiment['dataset']}, must be one of {', '.join(known)}"
+    path = f"experiments.{name}"
+    if (dataset := experiment.get("dataset")) is not None and dataset not in list(datasets):
+        yield f"{path}.dataset: {dataset}, must be one of {', '.join(map(str, datasets))}"
     model = experiment.get("model")
     if not isinstance(model, dict):
         return
@@ -180,7 +246,7 @@ def _model_mistakes(path: str, experiment: dict[str, Any], datasets: object) -> 
         try:
             settings = _MODEL.validate_python(filled)
         except ValidationError as error:
-            yield from _readable(error, filled, _MODEL_TYPE, f"{path}.model")
+            yield from readable(error, filled, _MODEL_TYPE, f"{path}.model")
             return
     given = [budget for budget in ("quick", "paper") if budget in experiment]
     if isinstance(settings, PCASettings):
@@ -197,98 +263,16 @@ def _model_mistakes(path: str, experiment: dict[str, Any], datasets: object) -> 
 _MODEL_TYPE = ModelSettings
 
 
-def _study_mistakes(params: Params) -> Iterator[str]:
+def _study_mistakes(
+    studies: Mapping[str, StudySettings], datasets: Mapping[str, Any], experiments: Mapping[str, Any]
+) -> Iterator[str]:
     """Yield what is wrong with the studies' references: what is not there, or experiments of several datasets."""
-    for place, study in params.studies.all().items():
-        for key, name in study.datasets().items():
-            if name not in params.datasets:
-                yield f"studies.{place}.{key}: {name}, must be one of {', '.join(params.datasets)}"
-        compared = study.experiments()
-        for key, name in compared.items():
-            if name not in params.experiments:
-                yield f"studies.{place}.{key}: {name}, must be one of {', '.join(params.experiments)}"
-        known = {name: params.experiments[name].dataset for name in compared.values() if name in params.experiments}
-        if len(set(known.values())) > 1:
-            told = ", ".join(f"{name} of {dataset}" for name, dataset in known.items())
+    for place, study in studies.items():
+        for named, known in ((study.datasets(), datasets), (study.experiments(), experiments)):
+            for key, name in named.items():
+                if name not in known:
+                    yield f"studies.{place}.{key}: {name}, must be one of {', '.join(map(str, known))}"
+        compared = {name: _mapping(experiments, name).get("dataset") for name in study.experiments().values()}
+        if len({str(dataset) for dataset in compared.values() if dataset is not None}) > 1:
+            told = ", ".join(f"{name} of {dataset}" for name, dataset in compared.items() if dataset is not None)
             yield f"studies.{place}: {told}, must be experiments on one dataset"
-
-
-def _readable(error: ValidationError, raw: Any, model: Any, prefix: str = "") -> list[str]:
-    """Put pydantic's errors in this project's words."""
-    return [_line(one, raw, model, prefix) for one in error.errors(include_url=False)]
-
-
-def _line(error: ErrorDetails, raw: Any, model: Any, prefix: str) -> str:
-    path = _path(error["loc"], raw)
-    where = ".".join([*([prefix] if prefix else []), *map(str, path)])
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "extra_forbidden":
-            return f"{where}: is no known key; allowed here: {', '.join(_keys(model, error['loc'][:-1]))}"
-        case "missing":
-            return f"{where}: is missing"
-        case "union_tag_not_found":
-            return f"{where}.kind: is missing, must be one of {context['discriminator'] and _tags(model, error['loc'])}"
-        case "union_tag_invalid":
-            return f"{where}.kind: {context['tag']}, must be one of {context['expected_tags']}"
-        case "greater_than_equal":
-            allowed = f"must be at least {context['ge']}"
-        case "greater_than":
-            allowed = f"must be more than {context['gt']}"
-        case "less_than_equal":
-            allowed = f"must be at most {context['le']}"
-        case "less_than":
-            allowed = f"must be less than {context['lt']}"
-        case "literal_error":
-            allowed = f"must be one of {context['expected']}"
-        case kind if kind.startswith(("int_", "float_", "bool_", "string_", "dict_", "tuple_", "list_", "model_")):
-            allowed = "must be " + error["msg"].removeprefix("Input should be ").removeprefix("a valid ").lower()
-            allowed = allowed.replace("tuple", "list")  # as YAML calls it
-        case _:
-            message = error["msg"].removeprefix("Value error, ")
-            allowed = message[0].lower() + message[1:]
-    return f"{where}: {error['input']}, {allowed}"
-
-
-def _path(location: Sequence[int | str], raw: Any) -> Iterator[int | str]:
-    """Yield a location's keys as the file has them: without the tags that pydantic puts in for unions."""
-    node = raw
-    for key in location:
-        if isinstance(node, dict) and key not in node and node.get("kind") == key:
-            continue
-        yield key
-        if isinstance(node, dict):
-            node = node.get(key)
-        elif isinstance(node, list | tuple) and isinstance(key, int) and key < len(node):
-            node = node[key]
-
-
-def _members(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the settings models that an annotation holds: itself, a union's members, a container's values."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif typing.get_origin(annotation) is typing.Annotated:
-        yield from _members(typing.get_args(annotation)[0])
-    elif typing.get_origin(annotation) in (Union, types.UnionType, dict, tuple, list):
-        for argument in typing.get_args(annotation):
-            yield from _members(argument)
-
-
-def _models_at(annotation: Any, location: Sequence[int | str]) -> list[type[BaseModel]]:
-    models = list(_members(annotation))
-    for key in location:
-        tagged = [m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == key]
-        fields = [m.model_fields[key] for m in models if isinstance(key, str) and key in m.model_fields]
-        if tagged:
-            models = tagged
-        elif fields:
-            models = [m for field in fields for m in _members(field.annotation)]
-    return models
-
-
-def _keys(annotation: Any, location: Sequence[int | str]) -> list[str]:
-    return list(dict.fromkeys(key for model in _models_at(annotation, location) for key in model.model_fields))
-
-
-def _tags(annotation: Any, location: Sequence[int | str]) -> str:
-    return ", ".join(repr(m.model_fields["kind"].default) for m in _models_at(annotation, location))

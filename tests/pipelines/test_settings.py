@@ -12,6 +12,7 @@ from components.items import ItemSpec
 from components.settings import SettingError
 from pipelines.project import Project, StageError
 from pipelines.settings import Params, load_params, parse_params
+from pipelines.studies.contract import Study, publish
 
 Tree = dict[str, Any]
 DIGIT = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
@@ -130,3 +131,64 @@ def test_a_dvc_experiments_copy_keeps_its_home(tmp_path: Path, monkeypatch: pyte
     project = Project.here()
     assert project.data("digits") == copy_of_it / "data" / "digits"
     assert project.cache == real / ".hourglass"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("seed: 0\nbudget: quick # schön\n".encode("latin-1"), r"params.yaml: line 2, byte 26 is 0xf6: is not UTF-8"),
+        ("seed: 0\n".encode("utf-16"), r"line 1, byte 0 is 0xff: is not UTF-8; save the file as UTF-8"),
+        (b"seed: 0\n\0\n", "unacceptable character #x0000"),
+        (b"seed: !!int x\n", "invalid literal for int"),
+        (b"seed: &a [*a]\n", "Circular reference"),
+        (b"? [1, 2]\n: 3\n", "keys must be str"),
+        (b"[" * 3000, "recursion"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_refused_in_one_line(tmp_path: Path, content: bytes, expected: str) -> None:
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(StageError, match=expected) as raised:
+        load_params(Project(tmp_path, tmp_path))
+    assert str(raised.value).count("\n") == 0
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    text = (REPOSITORY / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8-sig")
+    assert load_params(Project(tmp_path, tmp_path)) == load_params(Project(REPOSITORY, REPOSITORY))
+
+
+OUTSIDE = ("../../evil", "..", "", "/evil", "a/b", "A")
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_studys_name_is_checked_as_an_experiments_is(name: str) -> None:
+    tree = copy.deepcopy(PARAMS)
+    tree["studies"] = {"planes": {name: {"pca": "digits-pca", "deep": "digits-deep"}}}
+    with pytest.raises(StageError, match=r"must be lower-case letters, digits, - and _") as raised:
+        parse_params(tree)
+    assert f"studies.planes.{name}: " in str(raised.value)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_no_path_of_a_project_leads_out_of_it(tmp_path: Path, name: str) -> None:
+    project = Project(tmp_path, tmp_path)
+    for path in (project.data, project.run, project.bundle, project.metrics, project.plots):
+        with pytest.raises(StageError, match="must be lower-case"):
+            path(name)
+    for path in (project.study, project.study_metrics):
+        with pytest.raises(StageError, match="must be lower-case"):
+            path("planes", name)
+
+
+def test_publishing_a_study_of_an_evil_name_deletes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "kept").touch()
+    study = Study(
+        kind="planes", name="../../../evil", dataset="digits", title="", question="", findings=(), tables=(),
+        pictures=(), figures={},
+    )  # fmt: skip
+    root = tmp_path / "project"
+    with pytest.raises(StageError, match="must be lower-case"):
+        publish(Project(root, root), study, {})
+    assert (tmp_path / "evil" / "kept").is_file()
