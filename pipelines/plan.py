@@ -75,7 +75,7 @@ class SweepPlan:
         """Return where the sweep's runs are tracked."""
         settings = self.experiment.model_dump(mode="json")
         store = Store.of(self.home)
-        return SweepRuns(store, self.name, settings, self.key, self.budget_name, self.objective)
+        return SweepRuns.of(store, self.name, settings, self.key, self.budget_name, self.objective)
 
     def for_trials(self) -> dict[str, Any]:
         """Return what every trial is given, but for the data."""

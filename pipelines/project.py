@@ -19,7 +19,7 @@ from serving.bundle import BundleError
 
 PARAMS = "params.yaml"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-NAMES = "must be lower-case letters, digits, - and _, and start with no sign"
+NAMES = "must be lower-case letters, digits, - and _, and start with a letter or a digit"
 
 
 class StageError(RuntimeError):

@@ -6,6 +6,7 @@ python -m pipelines.register
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -35,30 +36,35 @@ def main() -> None:
         if not entry.manifest.certificate.passed:
             reasons = "; ".join(entry.manifest.certificate.failures)
             raise StageError(f"{entry.name}: not registered, its certificate did not pass: {reasons}")
+    stages = dvc_stages(project)
     store = Store.of(project.home)
-    with answered(store), store.alone():
+    with answered(store):
         for entry in entries:
-            written = Projection(entry, project.bundle(entry.name), dvc_stage(project, entry.name)).apply(store)
+            with store.alone():  # what another register has just made is found, and not made again
+                written = Projection(entry, project.bundle(entry.name), stages.get(entry.name, "none")).apply(store)
             sys.stdout.write(f"{entry.name}: {', '.join(written) or 'nothing new'}\n")
         measured = max(trial.ended for entry in entries for trial in entry.record.trials)
         for result in studies:
-            written = StudyProjection(result, measured).apply(store)
+            with store.alone():
+                written = StudyProjection(result, measured).apply(store)
             sys.stdout.write(f"{result.study.place}: {', '.join(written) or 'nothing new'}\n")
 
 
-def dvc_stage(project: Project, name: str) -> str:
-    """Return a digest of what dvc.lock holds of the experiment's stages: commands, dependencies, outputs.
+def dvc_stages(project: Project) -> dict[str, str]:
+    """Return by experiment a digest of what dvc.lock holds of its stages: commands, dependencies, outputs.
 
     Raises:
         StageError: dvc.lock is damaged.
     """
     path = project.root / "dvc.lock"
     if not path.is_file():
-        return "none"
+        return {}
     try:
         stages = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["stages"]
-        mine = {stage: entry for stage, entry in stages.items() if stage.endswith(f"@{name}")}
-        return digest_of(mine) if mine else "none"
+        mine: dict[str, dict[str, Any]] = {}
+        for stage_name, entry in stages.items():
+            mine.setdefault(stage_name.partition("@")[2], {})[stage_name] = entry
+        return {name: digest_of(entries) for name, entries in mine.items()}
     except Exception as error:  # a parser, given anything at all, raises anything at all
         raise StageError(f"{path}: is damaged ({one_line(error)}); delete it and run `dvc repro`") from error
 

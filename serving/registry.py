@@ -9,6 +9,7 @@ import atexit
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ from urllib.request import url2pathname
 SCHEME = "models:/"
 SUBFOLDER = "bundle"
 _URI = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+
+# What SQLite says of a file's content, and not of the disk, of permissions or of who else writes.
+_DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class RegistryError(RuntimeError):
@@ -59,7 +64,7 @@ def resolve(uri: str) -> Path:
     if (match := _URI.fullmatch(uri)) is None:
         raise RegistryError(f"{uri}: not a model's URI; models:/name@alias and models:/name/version are")
     tracking = tracking_uri()
-    with _mlflow_errors(f"{uri} in {tracking}"):
+    with _mlflow_errors(f"{uri} in {tracking}", tracking):
         client = _client(tracking)
         version = match["version"] or client.get_model_version_by_alias(match["name"], match["alias"]).version
         artifacts = client.get_model_version_download_uri(match["name"], str(version)).rstrip("/")
@@ -80,7 +85,7 @@ def registered_models() -> list[RegisteredModel]:
         RegistryError: the registry cannot be reached.
     """
     tracking = tracking_uri()
-    with _mlflow_errors(tracking):
+    with _mlflow_errors(tracking, tracking):
         client = _client(tracking)
         aliases: dict[tuple[str, int], list[str]] = {}
         for model in _pages(client.search_registered_models):
@@ -108,8 +113,7 @@ def tracking_uri() -> str:
         RegistryError: neither is there.
     """
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-        database = uri.partition(":///")[2]
-        if uri.startswith("sqlite:") and not Path(database).is_file():  # MLflow would make an empty one
+        if (database := database_of(uri)) and not database.is_file():  # MLflow would make an empty one
             raise RegistryError(f"MLFLOW_TRACKING_URI is {uri}, and there is no file {database}")
         return uri
     here = Path.cwd()
@@ -117,6 +121,26 @@ def tracking_uri() -> str:
     if not (root / "mlflow.db").is_file():
         raise RegistryError(f"no model registry: MLFLOW_TRACKING_URI is not set, and there is no {root / 'mlflow.db'}")
     return f"sqlite:///{root / 'mlflow.db'}"
+
+
+def database_of(tracking: str) -> Path | None:
+    """Return the file of a tracking store that is one SQLite database; None of a server or another database."""
+    path = tracking.partition(":///")[2].partition("?")[0]
+    return Path(path) if tracking.startswith("sqlite") and path else None
+
+
+def remedy_of(error: BaseException, tracking: str) -> str | None:
+    """Return what to do about a database that is half made, damaged, or another MLflow's; None of other errors."""
+    if (database := database_of(tracking)) is None:
+        return None
+    causes, cause = [], error
+    while cause is not None:
+        causes += [cause, getattr(cause, "orig", None)]
+        cause = cause.__cause__ or cause.__context__
+    codes = [getattr(one, "sqlite_errorcode", 0) & 0xFF for one in causes]
+    if not any(code in _DAMAGED for code in codes) and "out-of-date database schema" not in str(error):
+        return None
+    return f"{database} is half made, damaged, or another MLflow's: delete it and run `python -m pipelines.register`"
 
 
 def _client(tracking: str) -> Any:
@@ -144,7 +168,7 @@ def _download(artifacts: str, tracking: str) -> Path:
 
 
 @contextmanager
-def _mlflow_errors(subject: str) -> Iterator[None]:
+def _mlflow_errors(subject: str, tracking: str) -> Iterator[None]:
     """Turn whatever MLflow raises, and it raises a dozen libraries' errors, into one readable line."""
     try:
         yield
@@ -157,4 +181,6 @@ def _mlflow_errors(subject: str) -> Iterator[None]:
             raise RegistryError(
                 f"{subject}: mlflow-skinny reads a database only beside two packages: pip install sqlalchemy alembic"
             ) from error
-        raise RegistryError(f"{subject}: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())[:400]
+        told = [subject, reason, remedy_of(error, tracking)]
+        raise RegistryError(": ".join(part for part in told if part)) from error

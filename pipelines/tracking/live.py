@@ -32,16 +32,15 @@ class LiveTracking:
         self._try(lambda: self._complete(record))
 
     def _complete(self, record: RunRecord) -> None:
-        with self._runs.store.alone():
-            parent = self._runs.parent(min(trial.started for trial in record.trials))
-            for trial in record.trials:
-                self._runs.complete(parent, trial)
+        parent = self._runs.parent(min(trial.started for trial in record.trials))
+        for trial in record.trials:
+            self._runs.complete(parent, trial)
 
     def _log(self, number: int, parameters: dict[str, Any], result: dict[str, Any]) -> None:
+        if self._parent is None:
+            self._parent = self._runs.parent(result["sweep_started"])
         if number not in self._trials:
-            with self._runs.store.alone():
-                self._parent = self._parent or self._runs.parent(result["sweep_started"])
-                run = self._runs.trial(self._parent, number, parameters, result["started"])
+            run = self._runs.trial(self._parent, number, parameters, result["started"])
             self._trials[number] = run, self._runs.logged(run)
         run, there = self._trials[number]
         if result["epoch"] not in there:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.entries import Entry, read_picture
 from pipelines.record import digest_of
 from pipelines.tracking.models import MODEL_TAG, crown, find_version, log_model, register_version
-from pipelines.tracking.runs import SweepRuns
+from pipelines.tracking.runs import SweepRuns, short_names
 from pipelines.tracking.store import CONTENT, Store, metric
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Projection:
     def apply(self, store: Store) -> list[str]:
         """Write what the store lacks; return what was written, in words."""
         record, written = self.entry.record, []
-        runs = SweepRuns(store, record.experiment, record.settings, record.key, record.budget, record.objective)
+        runs = SweepRuns.of(store, record.experiment, record.settings, record.key, record.budget, record.objective)
         parent = runs.parent(min(trial.started for trial in record.trials))
         trials = sum(runs.complete(parent, trial) for trial in record.trials)
         if trials:
@@ -80,14 +80,14 @@ class Projection:
         if parent.data.tags.get(CONTENT) != self.content:
             for key, value in self.tags.items():
                 store.client.set_model_version_tag(record.experiment, number, key, value)
-            self._complete_parent(runs, parent, model_id)
+            self._complete_parent(store, parent, model_id)
             written.append("figures and pictures")
         return written
 
-    def _complete_parent(self, runs: SweepRuns, parent: Run, model_id: str) -> None:
-        from mlflow.entities import LoggedModelOutput, RunTag
+    def _complete_parent(self, store: Store, parent: Run, model_id: str) -> None:
+        from mlflow.entities import LoggedModelOutput, Param, RunTag
 
-        client, run_id, record = runs.store.client, parent.info.run_id, self.entry.record
+        client, run_id, record = store.client, parent.info.run_id, self.entry.record
         ended = max(trial.ended for trial in record.trials)
         schema, figures = self.entry.schema, self.figures
         ties = {"model_id": model_id, "dataset_name": schema.name, "dataset_digest": schema.digest[:32]}
@@ -96,10 +96,10 @@ class Projection:
         metrics = [metric(name, value, ended, step, **ties) for name, value in figures.items()]
         if all(parent.data.metrics.get(name) == value for name, value in figures.items()):
             metrics = []
-        spent = {"trials_spent": len(record.trials), "epochs_spent": sum(len(trial.history) for trial in record.trials)}
-        runs.log_parameters(parent, runs.of_trial(record.best.parameters) | spent)
+        best = short_names(record.best.parameters)
+        params = [Param(name, value) for name, value in {**best, "trials": str(len(record.trials))}.items()]
         client.log_inputs(run_id, [self._dataset_input()])
-        client.log_batch(run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in self.tags.items()])
+        client.log_batch(run_id, metrics=metrics, params=params, tags=[RunTag(k, v) for k, v in self.tags.items()])
         outputs = client.get_run(run_id).outputs
         if model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
             client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.record import EpochRecord, TrialRecord
-from pipelines.search import Parameters, fill, find_space
+from pipelines.search import Parameters
 from pipelines.tracking.store import KEY, TAG, Store, metric
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-NAME_LENGTH, VALUE_LENGTH = 250, 6000  # that MLflow stores
 STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
 
 
@@ -23,39 +22,40 @@ class SweepRuns:
     Attributes:
         store: where.
         experiment: the experiment's name, which the parent run bears.
-        settings: the experiment as params.yaml has it.
+        dataset: its dataset's, which groups runs in the UI.
         key: the sweep's.
-        budget: `quick` or `paper`.
+        parameters: few and readable, for the parent: what a person would filter by.
         objective: the figure that trials are compared by.
     """
 
     store: Store
     experiment: str
-    settings: dict[str, Any]
+    dataset: str
     key: str
-    budget: str
+    parameters: dict[str, str]
     objective: str
 
-    @property
-    def dataset(self) -> str:
-        """The dataset's name, which groups runs in the UI."""
-        return str(self.settings["dataset"])
+    @classmethod
+    def of(
+        cls, store: Store, experiment: str, settings: dict[str, Any], key: str, budget: str, objective: str
+    ) -> SweepRuns:
+        """Return the runs of a sweep of `settings`, an experiment as params.yaml has it."""
+        model = settings["model"]
+        parts = {part: model[part]["kind"] for part in ("corruption", "network", "bottleneck") if part in model}
+        if penalties := model.get("penalties"):
+            parts["penalties"] = " + ".join(penalty["kind"] for penalty in penalties)
+        parameters = {"model": model["kind"], **parts, "budget": budget}
+        return cls(store, experiment, settings["dataset"], key, parameters, objective)
 
     def parent(self, started: int) -> Run:
         """Return the parent run."""
-        allowed = {"budget": self.budget, **self.settings[self.budget]}
-        parameters = given(self.settings["model"]) | allowed
-        return self._ensure(self.key, self.experiment, started, parameters, {f"{TAG}kind": "sweep"})
+        return self._ensure(self.key, self.experiment, started, self.parameters, {f"{TAG}kind": "sweep"})
 
     def trial(self, parent: Run, number: int, parameters: Parameters, started: int) -> Run:
         """Return a trial's run."""
         tags = {"mlflow.parentRunId": parent.info.run_id, f"{TAG}kind": "trial"}
-        every = self.of_trial(parameters)
-        return self._ensure(f"{self.key}/{number}", f"{self.experiment} trial {number}", started, every, tags)
-
-    def of_trial(self, parameters: Parameters) -> dict[str, Any]:
-        """Return a trial's settings: those that params.yaml fixes, and the values that it drew."""
-        return given(fill(self.settings["model"], parameters, "model"))
+        short = short_names(parameters)
+        return self._ensure(f"{self.key}/{number}", f"{self.experiment} trial {number}", started, short, tags)
 
     def logged(self, run: Run) -> set[int]:
         """Return the epochs that a trial's run already has."""
@@ -78,7 +78,7 @@ class SweepRuns:
         run = self.trial(parent, trial.number, trial.parameters, trial.started)
         if run.info.status == STATUS[trial.status]:
             return False
-        self.log_parameters(run, self.of_trial(trial.parameters))
+        self._log_parameters(run, short_names(trial.parameters))
         there = self.logged(run)
         self.log(run, [epoch for epoch in trial.history if epoch.epoch not in there])
         self.store.client.set_tag(run.info.run_id, f"{TAG}status", trial.status)
@@ -86,48 +86,26 @@ class SweepRuns:
         return True
 
     def _ensure(self, key: str, name: str, started: int, parameters: dict[str, Any], tags: dict[str, str]) -> Run:
-        experiment_id = self.store.experiment_id(self.dataset)
-        found = self.store.find_run(experiment_id, key)
-        if found is not None:
-            return found
-        run = self.store.client.create_run(experiment_id, started, {KEY: key, **tags}, name)
-        self.log_parameters(run, parameters)
-        return run
+        with self.store.alone():
+            experiment_id = self.store.experiment_id(self.dataset)
+            found = self.store.find_run(experiment_id, key)
+            if found is not None:
+                return found
+            run = self.store.client.create_run(experiment_id, started, {KEY: key, **tags}, name)
+            self._log_parameters(run, parameters)
+            return run
 
-    def log_parameters(self, run: Run, parameters: dict[str, Any]) -> None:
-        """Log settings to a run, as many at once and as long as MLflow takes them."""
+    def _log_parameters(self, run: Run, parameters: dict[str, Any]) -> None:
         from mlflow.entities import Param
 
-        params = [Param(name[:NAME_LENGTH], written(value)) for name, value in parameters.items()]
-        for start in range(0, len(params), 100):
-            self.store.client.log_batch(run.info.run_id, params=params[start : start + 100])
+        params = [Param(name, str(value)) for name, value in parameters.items()]
+        self.store.client.log_batch(run.info.run_id, params=params)
 
 
-def given(model: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a model that params.yaml gives, each by its path; those that are searched left out.
-
-    A part's kind stands under the part's own name: `{network: {kind: mlp, hidden: [8]}}` becomes
-    `{network: mlp, network.hidden: [8]}`, and the model's own kind stands under `model`.
-    """
-    searched = find_space(model)
-    found: dict[str, Any] = {}
-
-    def walk(node: Any, path: str) -> None:
-        if path in searched:
-            return
-        if isinstance(node, dict):
-            for key, child in node.items():
-                walk(child, (path or "model") if key == "kind" else f"{path}.{key}" if path else str(key))
-        elif isinstance(node, list) and any(isinstance(child, dict) for child in node):
-            for number, child in enumerate(node):
-                walk(child, f"{path}.{number}")
-        else:
-            found[path] = node
-
-    walk(model, "")
-    return found
-
-
-def written(value: object) -> str:
-    """Return a setting's value as MLflow shows it."""
-    return (f"{value:.4g}" if isinstance(value, float) else str(value))[:VALUE_LENGTH]
+def short_names(parameters: Parameters) -> dict[str, str]:
+    """Return searched values under the last word of their paths, or the whole path where two share it."""
+    last = [path.rpartition(".")[2] for path in parameters]
+    short = {path: name if last.count(name) == 1 else path for path, name in zip(parameters, last, strict=True)}
+    return {
+        short[path]: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in parameters.items()
+    }

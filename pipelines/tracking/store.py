@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.project import StageError
+from pipelines.project import StageError, locked
+from serving.registry import database_of, remedy_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,9 +39,9 @@ class Store:
     """A tracking server and model registry: MLFLOW_TRACKING_URI, else SQLite in the project's home.
 
     Attributes:
-        uri: as MLflow takes it.
-        artifacts: where the project's own store keeps files; None where the store decides.
-        lock: a file that only one writer on this machine holds at a time.
+        uri: MLflow's name for it.
+        artifacts: where new experiments keep their files; None leaves that to the server.
+        lock: held by whoever looks for something and makes it where it is not there.
     """
 
     uri: str
@@ -52,44 +51,70 @@ class Store:
     @classmethod
     def of(cls, home: Path) -> Store:
         """Return the store that the environment names, or the project's own."""
-        uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-        if not uri:
-            database = home / "mlflow.db"
-            return cls(f"sqlite:///{database}", (home / "mlartifacts").as_uri(), _lock_of(database))
-        if (file := sqlite_file(uri)) is not None:
-            return cls(uri, None, _lock_of(file))
-        return cls(uri, None, home / ".hourglass" / "mlflow.lock")
-
-    @property
-    def database(self) -> Path | None:
-        """The SQLite file, where the store is one."""
-        return sqlite_file(self.uri)
+        if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+            database = database_of(uri)
+            return cls(uri, None, _beside(database) if database else home / ".hourglass" / "mlflow.lock")
+        database = home / "mlflow.db"
+        return cls(f"sqlite:///{database}", (home / "mlartifacts").as_uri(), _beside(database))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes of this machine from writing: MLflow itself finds and makes in two steps."""
-        self.lock.parent.mkdir(parents=True, exist_ok=True)
-        with self.lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # the lock ends with the process, however that ends
-            if self.database is not None and not self.database.exists():
-                create_database(self.database)
+        """Hold the store against other processes; within, the same process may hold it again."""
+        if self._held:
             yield
+            return
+        with locked(self.lock):
+            self._held.append(True)
+            try:
+                yield
+            finally:
+                self._held.clear()
+
+    @cached_property
+    def _held(self) -> list[bool]:
+        return []
 
     @cached_property
     def client(self) -> MlflowClient:
         """A client, with MLflow's own habits turned down."""
-        quieten()
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ.pop("MLFLOW_RUN_ID", None)  # an inherited one would be written into
+        import logging
+
         import mlflow
 
-        if self.database is not None and not self.database.exists():
-            with self.alone():
-                pass  # which makes it
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+        self._create()
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         return mlflow.MlflowClient(self.uri, self.uri)
 
+    def _create(self) -> None:
+        """Make a SQLite database that is not there: whole, or not at all, whenever this process is killed."""
+        database = database_of(self.uri)
+        if database is None or (database.is_file() and database.stat().st_size):
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        with self.alone():
+            if database.is_file() and database.stat().st_size:
+                return  # another process made it meanwhile
+            partial = database.with_name(f"{database.name}.partial")
+            for left in database.parent.glob(f"{partial.name}*"):
+                left.unlink()  # by a process that was killed
+            # The default experiment keeps its files where MLflow would put them; none of ours is in it.
+            made = SqlAlchemyStore(f"sqlite:///{partial}", self.artifacts or "./mlruns")
+            made.engine.dispose()
+            partial.replace(database)
+
     def experiment_id(self, name: str) -> str:
         """Return the id of the MLflow experiment of this name, making it where it is not there."""
+        with self.alone():
+            return self._experiment_id(name)
+
+    def _experiment_id(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             place = self.artifacts and f"{self.artifacts}/{name}"
@@ -103,39 +128,6 @@ class Store:
         """Return the run that is the projection of `key`, if there is one."""
         runs = self.client.search_runs([experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
         return runs[0] if runs else None
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file of a SQLite URI such as sqlite:///mlflow.db; None for any other store."""
-    scheme, separator, path = uri.partition(":///")
-    return Path(path) if separator and scheme.partition("+")[0] == "sqlite" and path else None
-
-
-def quieten() -> None:
-    """Turn down MLflow's own habits; before its first import."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    os.environ.pop("MLFLOW_RUN_ID", None)  # an inherited one would be written into
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
-def create_database(path: Path) -> None:
-    """Make a SQLite store with all of MLflow's tables: whole or absent, even where this process is killed."""
-    quieten()
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    partial = path.with_name(f"{path.name}.partial")
-    for leftover in (partial, partial.with_name(f"{partial.name}-journal")):
-        leftover.unlink(missing_ok=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    made = SqlAlchemyStore(f"sqlite:///{partial}", (path.parent / "mlartifacts").as_uri())
-    made.engine.dispose()
-    partial.replace(path)
-
-
-def _lock_of(database: Path) -> Path:
-    return database.with_name(f"{database.name}.lock")
 
 
 @contextmanager
@@ -153,11 +145,12 @@ def answered(store: Store) -> Iterator[None]:
         yield
     except (MlflowException, requests.RequestException, SQLAlchemyError, OSError) as error:
         reason = " ".join(str(error).split())[:400]
-        if store.database is not None:
-            remedy = f"delete or repair {store.database} and run `python -m pipelines.register`, which makes it anew"
-        else:
-            remedy = "run `dvc repro` again when it answers"
-        raise UnreachableError(f"MLflow at {store.uri}: {reason}. Nothing on disk is lost: {remedy}") from error
+        remedy = remedy_of(error, store.uri) or "fix it and run `dvc repro` again"
+        raise UnreachableError(f"MLflow at {store.uri}: {reason}. Nothing is lost: {remedy}") from error
+
+
+def _beside(database: Path) -> Path:
+    return database.with_name(f"{database.name}.lock")
 
 
 def metric(key: str, value: float, timestamp: int, step: int, **ties: Any) -> Any:
