@@ -30,6 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 repro: $(INSTALLED)
+	@python -m pipelines.check
 	dvc repro
 	@python -m pipelines.whereabouts
 

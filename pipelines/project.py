@@ -142,7 +142,14 @@ def stage(main: Callable[..., None]) -> None:
     if len(sys.argv) - 1 != len(wanted):
         module = main.__globals__["__spec__"].name
         sys.exit(f"usage: python -m {' '.join([module, *wanted])}")
-    try:
+    with explained():
         main(*sys.argv[1:])
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """End the process with one line and exit code 1 at a mistake of the user's."""
+    try:
+        yield
     except (StageError, SettingError, DataError, BundleError, OSError) as error:
         sys.exit(f"error: {error}")

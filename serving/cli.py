@@ -1,4 +1,4 @@
-"""The command line: `hourglass encode`, `decode` and `models`."""
+"""The command line: `hourglass encode`, `decode` and `models`, and what other rooms add to it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Annotated
 
 import typer
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from serving.bundle import BATCH_SIZE, Bundle, BundleError
 from serving.decoding import decode_from_shards
@@ -113,9 +113,9 @@ def decode(
 @app.command()
 def models() -> None:
     """List the registered models, which encode and decode take as models:/name@alias or models:/name/version."""
-    table = Table("model", "version", "aliases", "squared error", "bits per item", "made")
-    for model in registered_models():
-        table.add_row(
+    head = ("model", "version", "aliases", "squared error", "bits per item", "made")
+    rows = [
+        (
             model.name,
             str(model.version),
             ", ".join(model.aliases),
@@ -123,7 +123,37 @@ def models() -> None:
             model.tags.get("bits_per_item", ""),
             f"{model.created.astimezone():%Y-%m-%d %H:%M}",
         )
-    Console().print(table)
+        for model in registered_models()
+    ]
+    console = Console()
+    if not console.is_terminal:  # for grep, cut and sort: a line each, nothing left out
+        sys.stdout.writelines("\t".join(row) + "\n" for row in (head, *rows))
+        return
+    table = Table(*(Column(title, overflow="fold") for title in head))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _add(point: EntryPoint) -> None:
+    """Add a command of another package, loaded only when it is run."""
+
+    @app.command(name=point.name, help=f"{point.name.capitalize()} the project around this folder ({point.module}).")
+    def command() -> None:
+        try:
+            run = point.load()
+        except ImportError as error:
+            typer.echo(
+                f"hourglass: {point.name} needs the package {error.name}, which the extra `train` installs: "
+                "pip install '.[train]'",
+                err=True,
+            )
+            raise typer.Exit(1) from None
+        run()
+
+
+for _point in entry_points(group="hourglass.commands"):
+    _add(_point)
 
 
 @contextmanager

@@ -133,7 +133,8 @@ def remedy_of(error: BaseException, tracking: str) -> str | None:
     """Return what to do about a database that is half made, damaged, or another MLflow's; None of other errors."""
     if (database := database_of(tracking)) is None:
         return None
-    causes, cause = [], error
+    causes: list[object] = []
+    cause: BaseException | None = error
     while cause is not None:
         causes += [cause, getattr(cause, "orig", None)]
         cause = cause.__cause__ or cause.__context__

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from components.data.checks import first_not_finite
 from components.data.errors import DataError
-from components.data.raw import Fraction, RawDataset, check_fractions, deal, split_sizes, take
+from components.data.raw import Fraction, Outline, RawDataset, check_fractions, deal, split_sizes, take
 from components.items import ItemSpec
 from components.settings import Settings
 from items.errors import ItemError
@@ -33,6 +33,15 @@ class ArraySettings(Settings):
     test: Fraction = 0.1
     licence: str = "not stated"
 
+    def outline(self, name: str, root: Path) -> Outline:
+        """Return what the header tells; raises as `load` does, but where items themselves are at fault."""
+        check_fractions(self.validation, self.test)
+        array, item = _described(name, root / self.source.expanduser())
+        train = len(array) - sum(split_sizes(name, len(array), self.validation, self.test))
+        if self.labels is None:
+            return Outline(item, None, train)
+        return Outline(item, len(_labels(name, root / self.labels.expanduser(), len(array))[1]), train)
+
     def load(self, name: str, seed: int, downloads: Path, root: Path) -> RawDataset:
         """Return the array's items, shuffled by `seed` and dealt to the splits.
 
@@ -51,7 +60,8 @@ class ArraySettings(Settings):
         return RawDataset(item, splits, classes, source=f"array {self.source}", licence=self.licence)
 
 
-def _items(name: str, path: Path) -> tuple[NDArray[Any], ItemSpec]:
+def _described(name: str, path: Path) -> tuple[NDArray[Any], ItemSpec]:
+    """Return the array, mapped, and what one of its rows is as an item."""
     array = _open(name, path)
     where = f"dataset {name}: {path}"
     if array.dtype not in (np.uint8, np.float32, np.float64):
@@ -59,15 +69,19 @@ def _items(name: str, path: Path) -> tuple[NDArray[Any], ItemSpec]:
     if array.ndim < 2 or array.size == 0:
         raise DataError(f"{where} has shape {array.shape}, must be (N, ...) with at least one item of one value")
     if array.dtype == np.uint8 and (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))):
-        images = array if array.ndim == 4 else array[..., None]
-        return images, ItemSpec(kind="image", shape=images.shape[1:], dtype="uint8")
+        return array, ItemSpec(kind="image", shape=(*array.shape[1:3], *(array.shape[3:] or (1,))), dtype="uint8")
     dtype: Literal["uint8", "float32"] = "uint8" if array.dtype == np.uint8 else "float32"
+    return array, ItemSpec(kind="vector", shape=(math.prod(array.shape[1:]),), dtype=dtype)
+
+
+def _items(name: str, path: Path) -> tuple[NDArray[Any], ItemSpec]:
+    array, item = _described(name, path)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named below
-        vectors = array.reshape(len(array), math.prod(array.shape[1:])).astype(dtype, copy=False)
-    broken = first_not_finite(vectors)
+        items = array.reshape(len(array), *item.shape).astype(item.dtype, copy=False)
+    broken = first_not_finite(items) if item.kind == "vector" else None
     if broken is not None:
-        raise DataError(f"{where}, item {broken}: holds NaN, infinity or more than float32 can hold")
-    return vectors, ItemSpec(kind="vector", shape=vectors.shape[1:], dtype=dtype)
+        raise DataError(f"dataset {name}: {path}, item {broken}: holds NaN, infinity or more than float32 can hold")
+    return items, item
 
 
 def _labels(name: str, path: Path, count: int) -> tuple[NDArray[Any], tuple[str, ...]]:

@@ -8,9 +8,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from components.data.raw import RawDataset, deal, take
+from components.data.raw import Outline, RawDataset, deal, take
 from components.items import ItemSpec
 from components.settings import SettingError, Settings
+
+COUNT = 1797
 
 
 class DigitsSettings(Settings):
@@ -19,6 +21,13 @@ class DigitsSettings(Settings):
     kind: Literal["digits"] = "digits"
     validation: int = Field(default=180, ge=1)
     test: int = Field(default=360, ge=1)
+
+    def outline(self, name: str, root: Path) -> Outline:
+        """Return what is known of the dataset; raises SettingError where nothing is left to train on."""
+        if self.validation + self.test >= COUNT:
+            raise SettingError("validation", self.validation, f"with test: {self.test} must be under {COUNT} items")
+        item = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
+        return Outline(item, 10, COUNT - self.validation - self.test)
 
     def load(self, name: str, seed: int, downloads: Path, root: Path) -> RawDataset:
         """Return uint8 items (8, 8, 1) with labels 0 to 9; grey 0..16 becomes 0..255, to the nearest.
@@ -29,10 +38,9 @@ class DigitsSettings(Settings):
         # Imported here: reading params.yaml needs this module, and scikit-learn takes a second.
         from sklearn.datasets import load_digits
 
+        self.outline(name, root)
         digits = load_digits()
         count = len(digits.images)
-        if self.validation + self.test >= count:
-            raise SettingError("validation", self.validation, f"with test: {self.test} must be under {count} items")
         items = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
         labels = digits.target.astype(np.uint8)
         return RawDataset(

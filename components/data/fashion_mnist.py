@@ -8,9 +8,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from components.data.errors import DataError
 from components.data.fetch import Way
 from components.data.published_idx import PublishedSet
-from components.data.raw import RawDataset
+from components.data.raw import Outline, RawDataset
 from components.data.ways import DebianWay, FolderWay, TorchvisionWay
 from components.settings import Settings
 
@@ -47,6 +48,12 @@ class FashionMnistSettings(Settings):
     kind: Literal["fashion_mnist"] = "fashion_mnist"
     validation: int = Field(default=5000, ge=1)
     source: Path | None = None
+
+    def outline(self, name: str, root: Path) -> Outline:
+        """Return what is known of the dataset; raises DataError where `source` is given and is no folder."""
+        if self.source is not None and not (folder := root / self.source.expanduser()).is_dir():
+            raise DataError(f"dataset {name}: {folder} is {'no folder' if folder.exists() else 'not there'}")
+        return FASHION_MNIST.outline(self.validation)
 
     def load(self, name: str, seed: int, downloads: Path, root: Path) -> RawDataset:
         """See :meth:`PublishedSet.load`."""

@@ -18,7 +18,7 @@ from PIL import Image
 from pydantic import BeforeValidator, Field
 
 from components.data.errors import DataError
-from components.data.raw import Fraction, RawDataset, check_fractions, shuffled, split_sizes
+from components.data.raw import Fraction, Outline, RawDataset, check_fractions, shuffled, split_sizes
 from components.data.schema import SplitName
 from components.items import ItemSpec
 from components.settings import Settings
@@ -29,6 +29,7 @@ from items.pixels import SUFFIXES, Channels, Fit, channels_of, decode
 Side = Annotated[int, Field(ge=1, le=4096)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(lambda given: (given, given) if isinstance(given, int) else given)]
 
+OUTLINED = 500  # files whose headers tell an outline whether there is colour
 SHOWN = 5  # broken files that an error lists before it only counts
 AHEAD = 4  # files a thread that are decoded before they are wanted
 FIT = Fit()
@@ -53,6 +54,17 @@ class ImagesSettings(Settings):
     test: Fraction = 0.1
     on_error: Literal["stop", "skip"] = "stop"
     licence: str = "not stated"
+
+    def outline(self, name: str, root: Path) -> Outline:
+        """Return what file names and headers tell; raises as `load` does, but for files that cannot be decoded."""
+        check_fractions(self.validation, self.test)
+        folder = root / self.source.expanduser()
+        files = find_images(name, folder)
+        train = len(files) - sum(split_sizes(name, len(files), self.validation, self.test))
+        channels = self.channels or _channels(folder, files[:: 1 + len(files) // OUTLINED])
+        labelled = _labels(files)
+        item = ItemSpec(kind="image", shape=(*self.size, channels), dtype="uint8")
+        return Outline(item, len(labelled[1]) if labelled else None, train)
 
     def load(self, name: str, seed: int, downloads: Path, root: Path) -> RawDataset:
         """Return uint8 items (height, width, channels), in memory-mapped arrays, and labels where there are classes.

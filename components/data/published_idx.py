@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from components.data.errors import DataError
 from components.data.fetch import Way, fetch
 from components.data.idx import read_idx
-from components.data.raw import RawDataset, shuffled
+from components.data.raw import Outline, RawDataset, shuffled
 from components.items import ItemSpec
 from components.settings import SettingError
+
+COUNT = 60_000  # images to train on
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,13 @@ class PublishedSet:
     files: Mapping[str, str]
     classes: tuple[str, ...]
     licence: str
+
+    def outline(self, validation: int) -> Outline:
+        """Return what is known of the set; raises SettingError where `validation` leaves nothing to train on."""
+        if validation >= COUNT:
+            raise SettingError("validation", validation, f"at most {COUNT - 1} of the {COUNT} images")
+        item = ItemSpec(kind="image", shape=(28, 28, 1), dtype="uint8")
+        return Outline(item, len(self.classes), COUNT - validation)
 
     def load(self, name: str, validation: int, seed: int, ways: Sequence[Way], folder: Path) -> RawDataset:
         """Return uint8 items (28, 28, 1) with labels; the published test set is whole and in order.

@@ -30,6 +30,21 @@ class RawDataset:
     licence: str
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a dataset before it is prepared.
+
+    Attributes:
+        item: what one item is.
+        classes: how many there are; None without.
+        train: items to train on, as far as headers and names tell.
+    """
+
+    item: ItemSpec
+    classes: int | None
+    train: int
+
+
 def check_fractions(validation: float, test: float) -> None:
     """Raise SettingError where the fractions of two splits leave nothing to train on."""
     if validation + test >= 1:

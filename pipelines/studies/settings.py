@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from components.corruptions import CorruptionSettings
+from components.data.raw import Outline
 from components.models import AutoencoderSettings
 from components.pretraining import StackSettings
 from components.prior import PriorSettings
-from components.settings import Settings
+from components.settings import SettingError, Settings
 from components.training import TrainingSettings
+from pipelines.studies.needs import (
+    BITS,
+    CATEGORICAL,
+    DISCRETE,
+    ENCODER,
+    GAUSSIAN,
+    LIKELIHOOD,
+    LINEAR,
+    REAL,
+    TWO,
+    TWO_OR_MORE,
+    Need,
+)
 
 EXPERIMENT = "the name of an experiment"
 DATASET = "the name of a dataset"
@@ -32,6 +47,15 @@ class StudySettings(Settings):
         """Return the datasets that the study itself trains on, by the key that names each."""
         return self._named(DATASET)
 
+    def needs(self) -> dict[str, list[Need]]:
+        """Return what the experiments must be, by the key that names each."""
+        fields = type(self).model_fields
+        return {key: [n for n in fields[key].metadata if isinstance(n, Need)] for key in self.experiments()}
+
+    def mistakes(self, data: Outline) -> Iterator[SettingError]:
+        """Yield the settings that do not fit the dataset of the study, by the path below these settings."""
+        yield from ()
+
     def _named(self, what: str) -> dict[str, str]:
         fields = type(self).model_fields
         return {key: getattr(self, key) for key, field in fields.items() if what in field.metadata}
@@ -40,15 +64,15 @@ class StudySettings(Settings):
 class SubspacesSettings(StudySettings):
     """PCA against a linear autoencoder: do both span the same subspace?"""
 
-    pca: ExperimentName
-    linear: ExperimentName
+    pca: Annotated[ExperimentName, LINEAR]
+    linear: Annotated[ExperimentName, LINEAR]
 
 
 class PlanesSettings(StudySettings):
     """The first two principal components beside a deep autoencoder's code of two numbers."""
 
-    pca: ExperimentName
-    deep: ExperimentName
+    pca: Annotated[ExperimentName, TWO_OR_MORE]
+    deep: Annotated[ExperimentName, TWO]
 
 
 class DenoisingSettings(StudySettings):
@@ -62,8 +86,8 @@ class DenoisingSettings(StudySettings):
 class InvarianceSettings(StudySettings):
     """A plain autoencoder against a contractive one of the same size: the Jacobians of their encoders at test items."""
 
-    basic: ExperimentName
-    contractive: ExperimentName
+    basic: Annotated[ExperimentName, ENCODER]
+    contractive: Annotated[ExperimentName, ENCODER]
     items: int = Field(default=300, ge=2)
 
 
@@ -87,6 +111,14 @@ class SparseTableSettings(StudySettings):
         """Return one of the budgets."""
         return self.quick if name == "quick" else self.paper
 
+    def mistakes(self, data: Outline) -> Iterator[SettingError]:
+        """See :class:`StudySettings`."""
+        for key, model in (("simple", self.simple), ("sparse", self.sparse)):
+            try:
+                model.build(data.item)
+            except SettingError as error:
+                yield error.under(key)
+
 
 class RetrievalSettings(StudySettings):
     """Nearest images by pixels, by real codes and by bits: which finds items of the query's class?
@@ -98,10 +130,15 @@ class RetrievalSettings(StudySettings):
         queries: items of the test split that are searched for, evenly spread over it; null takes all.
     """
 
-    real: ExperimentName
-    binary: ExperimentName
+    real: Annotated[ExperimentName, REAL]
+    binary: Annotated[ExperimentName, BITS]
     neighbours: int = Field(default=10, ge=1)
     queries: int | None = Field(default=None, ge=2)
+
+    def mistakes(self, data: Outline) -> Iterator[SettingError]:
+        """See :class:`StudySettings`."""
+        if self.neighbours > data.train:
+            yield SettingError("neighbours", self.neighbours, f"must be at most {data.train}, the training items")
 
 
 class FineTuningBudget(Settings):
@@ -158,12 +195,23 @@ class PretrainingSettings(StudySettings, StackSettings):
     quick: PretrainingBudget
     paper: PretrainingBudget
 
+    def mistakes(self, data: Outline) -> Iterator[SettingError]:
+        """See :class:`StudySettings`."""
+        if data.classes is None:
+            yield SettingError("dataset", self.dataset, "must have classes: there are no labels to fine-tune with")
+            return
+        for name, budget in (("quick", self.quick), ("paper", self.paper)):
+            for place, line in enumerate(budget.fine_tuning):
+                if line.labels is not None and not data.classes <= line.labels <= data.train:
+                    allowed = f"must be {data.classes} (a label a class) to {data.train} (the training split), or null"
+                    yield SettingError(f"{name}.fine_tuning.{place}.labels", line.labels, allowed)
+
 
 class BoundsSettings(StudySettings):
     """Variational autoencoders: how many nats does an item take?"""
 
-    gaussian: ExperimentName
-    categorical: ExperimentName
+    gaussian: Annotated[ExperimentName, GAUSSIAN, LIKELIHOOD]
+    categorical: Annotated[ExperimentName, CATEGORICAL, LIKELIHOOD]
 
 
 class Passes(Settings):
@@ -185,17 +233,24 @@ class GenerationSettings(StudySettings):
         samples: how many items are made each way.
     """
 
-    plane: ExperimentName
-    vae_plane: ExperimentName
-    vae: ExperimentName
-    quantizer: ExperimentName
+    plane: Annotated[ExperimentName, TWO]
+    vae_plane: Annotated[ExperimentName, GAUSSIAN, TWO]
+    vae: Annotated[ExperimentName, GAUSSIAN]
+    quantizer: Annotated[ExperimentName, DISCRETE]
     prior: PriorSettings = PriorSettings()
     prior_epochs: Passes = Passes()
     samples: int = Field(default=2000, ge=20)
 
+    def mistakes(self, data: Outline) -> Iterator[SettingError]:
+        """See :class:`StudySettings`."""
+        if data.item.kind != "image":
+            yield SettingError(
+                "quantizer", self.quantizer, f"must be of images: items of kind {data.item.kind} are not drawn"
+            )
+
 
 class StudiesSettings(Settings):
-    """All studies, by kind and name; a kind without any is an empty mapping, for dvc.yaml goes through each."""
+    """All studies, by kind and name; a kind without any may be left out."""
 
     subspaces: dict[str, SubspacesSettings] = Field(default_factory=dict)
     planes: dict[str, PlanesSettings] = Field(default_factory=dict)

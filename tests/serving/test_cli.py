@@ -130,3 +130,42 @@ def test_the_module_runs_as_a_command() -> None:
     )
     assert ran.returncode == 0
     assert ran.stdout.startswith("hourglass")
+
+
+def test_names_are_whole_in_a_pipe_and_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from datetime import UTC, datetime
+
+    from serving.registry import RegisteredModel
+
+    name = "photos-of-the-whole-warehouse-vector-quantized-64"
+    monkeypatch.setattr(
+        cli,
+        "registered_models",
+        lambda: [RegisteredModel(name, 3, ("champion",), {}, datetime(2026, 1, 2, tzinfo=UTC))],
+    )
+    monkeypatch.setenv("COLUMNS", "40")
+    assert run(monkeypatch, "models") == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split("\t")[:3] == ["model", "version", "aliases"]
+    assert row.split("\t")[:3] == [name, "3", "champion"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    assert run(monkeypatch, "models") == 0
+    assert "…" not in capsys.readouterr().out
+
+
+def test_a_command_of_a_package_that_is_not_installed_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    cli._add(EntryPoint("missing", "torch_is_not_here.check:check", "hourglass.commands"))
+    try:
+        assert run(monkeypatch, "missing") == 1
+    finally:
+        cli.app.registered_commands.pop()
+    assert "missing needs the package torch_is_not_here, which the extra `train` installs" in one_line(
+        capsys.readouterr().err
+    )
