@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
+
+# Names of experiments, classes and files are no formulas, whatever signs they hold.
+mpl.rcParams["text.parse_math"] = False
 
 INK, MUTED, ACCENT, ALARM = "#1f2430", "#b4b9c6", "#d9622b", "#b3121d"
 

@@ -150,6 +150,13 @@ def describe(
         f"By {binary.words}, {_percent(binary.found.tied.mean())} of the queries have a draw at place {k}, where the "
         f"earlier item of the training split is taken; by {pixels.words}, {_percent(pixels.found.tied.mean())}.",
     ]
+    asked = (
+        "Do codes of autoencoders, which saw no classes, find more items of the query’s class than distances between "
+        "the raw values do?"
+        if precisions
+        else "These data have no classes, so nothing says which neighbours are right: what is measured is how many of "
+        "the nearest by codes are among the nearest by raw values."
+    )
     wrong = "" if data.labels("test") is None else "; framed: of another class than the query"
     return Study(
         kind="retrieval",
@@ -157,8 +164,7 @@ def describe(
         dataset=data.schema.name,
         title="Similar-image search",
         question=f"Which of {data.count('train'):,} training items are nearest to each of {len(queries):,} test ones? "
-        "Distances between pixels say how much ink differs; do codes of autoencoders, which saw no classes, find more "
-        f"items of the query’s class? Three exact searches: {'; '.join(s.title for s in searches)}. The intervals are "
+        f"{asked} Three exact searches: {'; '.join(s.title for s in searches)}. The intervals are "
         "over queries, of these models; another training run would give other codes.",
         findings=tuple(findings),
         tables=tuple(tables),

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from pipelines.entries import Entry, read_picture
+from pipelines.project import StageError
 from pipelines.record import digest_of
+from pipelines.settings import ExperimentSettings
 from pipelines.tracking.models import MODEL_TAG, crown, find_version, log_model, register_version
-from pipelines.tracking.runs import SweepRuns, short_names
+from pipelines.tracking.runs import SweepRuns, log_parameters
 from pipelines.tracking.store import CONTENT, Store, metric
 
 if TYPE_CHECKING:
@@ -63,7 +67,7 @@ class Projection:
     def apply(self, store: Store) -> list[str]:
         """Write what the store lacks; return what was written, in words."""
         record, written = self.entry.record, []
-        runs = SweepRuns.of(store, record.experiment, record.settings, record.key, record.budget, record.objective)
+        runs = self._runs(store)
         parent = runs.parent(min(trial.started for trial in record.trials))
         trials = sum(runs.complete(parent, trial) for trial in record.trials)
         if trials:
@@ -80,12 +84,27 @@ class Projection:
         if parent.data.tags.get(CONTENT) != self.content:
             for key, value in self.tags.items():
                 store.client.set_model_version_tag(record.experiment, number, key, value)
-            self._complete_parent(store, parent, model_id)
+            self._complete_parent(store, parent, model_id, runs.given(record.best.parameters))
             written.append("figures and pictures")
         return written
 
-    def _complete_parent(self, store: Store, parent: Run, model_id: str) -> None:
-        from mlflow.entities import LoggedModelOutput, Param, RunTag
+    def _runs(self, store: Store) -> SweepRuns:
+        record = self.entry.record
+        try:
+            settings = ExperimentSettings.model_validate(record.settings)
+            settings.model_settings(record.best.parameters)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(["settings", *map(str, first["loc"])])
+            raise StageError(
+                f"{record.experiment}: record.json: {where}: {first['msg']}; run its sweep again"
+            ) from error
+        return SweepRuns.of(
+            store, record.experiment, settings.model_dump(mode="json"), record.key, record.budget, record.objective
+        )
+
+    def _complete_parent(self, store: Store, parent: Run, model_id: str, best: dict[str, str]) -> None:
+        from mlflow.entities import LoggedModelOutput, RunTag
 
         client, run_id, record = store.client, parent.info.run_id, self.entry.record
         ended = max(trial.ended for trial in record.trials)
@@ -94,12 +113,15 @@ class Projection:
         # MLflow shows the figure of the highest step: a bundle that is evaluated anew takes the next one.
         step = len(client.get_metric_history(run_id, "bits_per_item")) if parent.data.metrics else 0
         metrics = [metric(name, value, ended, step, **ties) for name, value in figures.items()]
+        spent = {"trials_spent": len(record.trials), "epochs_spent": sum(len(t.history) for t in record.trials)}
         if all(parent.data.metrics.get(name) == value for name, value in figures.items()):
             metrics = []
-        best = short_names(record.best.parameters)
-        params = [Param(name, value) for name, value in {**best, "trials": str(len(record.trials))}.items()]
+        metrics += [
+            metric(name, count, ended, 0) for name, count in spent.items() if parent.data.metrics.get(name) != count
+        ]
         client.log_inputs(run_id, [self._dataset_input()])
-        client.log_batch(run_id, metrics=metrics, params=params, tags=[RunTag(k, v) for k, v in self.tags.items()])
+        log_parameters(store, parent, best)
+        client.log_batch(run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in self.tags.items()])
         outputs = client.get_run(run_id).outputs
         if model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
             client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.record import EpochRecord, TrialRecord
-from pipelines.search import Parameters
+from pipelines.search import Parameters, fill
+from pipelines.settings import SweepSettings
 from pipelines.tracking.store import KEY, TAG, Store, metric
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+AT_ONCE, LONGEST, LONGEST_NAME = 100, 6000, 250  # parameters a call, and their characters: MLflow's limits
 STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
 
 
@@ -24,8 +26,9 @@ class SweepRuns:
         experiment: the experiment's name, which the parent run bears.
         dataset: its dataset's, which groups runs in the UI.
         key: the sweep's.
-        parameters: few and readable, for the parent: what a person would filter by.
+        parameters: what was asked for, for the parent.
         objective: the figure that trials are compared by.
+        settings: the experiment as params.yaml has it, distributions and all.
     """
 
     store: Store
@@ -34,18 +37,22 @@ class SweepRuns:
     key: str
     parameters: dict[str, str]
     objective: str
+    settings: dict[str, Any]
 
     @classmethod
     def of(
         cls, store: Store, experiment: str, settings: dict[str, Any], key: str, budget: str, objective: str
     ) -> SweepRuns:
         """Return the runs of a sweep of `settings`, an experiment as params.yaml has it."""
-        model = settings["model"]
-        parts = {part: model[part]["kind"] for part in ("corruption", "network", "bottleneck") if part in model}
+        model, asked = settings["model"], settings.get(budget, {})
+        parameters = {
+            "model": model["kind"],
+            "budget": budget,
+            **{k: str(asked.get(k, 1)) for k in ("epochs", "trials")},
+        }
         if penalties := model.get("penalties"):
-            parts["penalties"] = " + ".join(penalty["kind"] for penalty in penalties)
-        parameters = {"model": model["kind"], **parts, "budget": budget}
-        return cls(store, experiment, settings["dataset"], key, parameters, objective)
+            parameters["penalties"] = " + ".join(penalty["kind"] for penalty in penalties)
+        return cls(store, experiment, settings["dataset"], key, parameters, objective, settings)
 
     def parent(self, started: int) -> Run:
         """Return the parent run."""
@@ -54,8 +61,18 @@ class SweepRuns:
     def trial(self, parent: Run, number: int, parameters: Parameters, started: int) -> Run:
         """Return a trial's run."""
         tags = {"mlflow.parentRunId": parent.info.run_id, f"{TAG}kind": "trial"}
-        short = short_names(parameters)
-        return self._ensure(f"{self.key}/{number}", f"{self.experiment} trial {number}", started, short, tags)
+        given = self.given(parameters)
+        return self._ensure(f"{self.key}/{number}", f"{self.experiment} trial {number}", started, given, tags)
+
+    def given(self, parameters: Parameters) -> dict[str, str]:
+        """Return every setting that params.yaml gives, the searched values filled in, by its path below the model.
+
+        What it leaves out has its default. A part's kind stands under the part: `bottleneck: identity`.
+        """
+        tree = {**fill(self.settings["model"], parameters, "model"), "sweep": self.settings.get("sweep", {})}
+        usual = {f"sweep.{path}": text for path, text in flat(SweepSettings().model_dump(mode="json")).items()}
+        found = {("model" if path == "kind" else path.removesuffix(".kind")): text for path, text in flat(tree).items()}
+        return {path: text for path, text in found.items() if usual.get(path) != text}
 
     def logged(self, run: Run) -> set[int]:
         """Return the epochs that a trial's run already has."""
@@ -78,34 +95,45 @@ class SweepRuns:
         run = self.trial(parent, trial.number, trial.parameters, trial.started)
         if run.info.status == STATUS[trial.status]:
             return False
-        self._log_parameters(run, short_names(trial.parameters))
+        log_parameters(self.store, run, self.given(trial.parameters))
         there = self.logged(run)
         self.log(run, [epoch for epoch in trial.history if epoch.epoch not in there])
         self.store.client.set_tag(run.info.run_id, f"{TAG}status", trial.status)
         self.store.client.set_terminated(run.info.run_id, STATUS[trial.status], trial.ended)
         return True
 
-    def _ensure(self, key: str, name: str, started: int, parameters: dict[str, Any], tags: dict[str, str]) -> Run:
+    def _ensure(self, key: str, name: str, started: int, parameters: dict[str, str], tags: dict[str, str]) -> Run:
         with self.store.alone():
             experiment_id = self.store.experiment_id(self.dataset)
             found = self.store.find_run(experiment_id, key)
             if found is not None:
                 return found
             run = self.store.client.create_run(experiment_id, started, {KEY: key, **tags}, name)
-            self._log_parameters(run, parameters)
+            log_parameters(self.store, run, parameters)
             return run
 
-    def _log_parameters(self, run: Run, parameters: dict[str, Any]) -> None:
-        from mlflow.entities import Param
 
-        params = [Param(name, str(value)) for name, value in parameters.items()]
-        self.store.client.log_batch(run.info.run_id, params=params)
+def log_parameters(store: Store, run: Run, parameters: dict[str, str]) -> None:
+    """Log parameters to a run, within MLflow's limits."""
+    from mlflow.entities import Param
+
+    params = [Param(shortened(name, LONGEST_NAME), shortened(text, LONGEST)) for name, text in parameters.items()]
+    for start in range(0, len(params), AT_ONCE):
+        store.client.log_batch(run.info.run_id, params=params[start : start + AT_ONCE])
 
 
-def short_names(parameters: Parameters) -> dict[str, str]:
-    """Return searched values under the last word of their paths, or the whole path where two share it."""
-    last = [path.rpartition(".")[2] for path in parameters]
-    short = {path: name if last.count(name) == 1 else path for path, name in zip(parameters, last, strict=True)}
-    return {
-        short[path]: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in parameters.items()
-    }
+def flat(tree: object, path: str = "") -> dict[str, str]:
+    """Return the values of a settings tree by their dotted paths; a list of plain values is one value."""
+    plain = isinstance(tree, list) and not any(isinstance(one, dict | list) for one in tree)
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    if plain or not isinstance(tree, dict | list):
+        return {path: f"{tree:.6g}" if isinstance(tree, float) else str(tree)}
+    found: dict[str, str] = {}
+    for key, child in children:
+        found |= flat(child, f"{path}.{key}" if path else str(key))
+    return found
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters, with its end left out where it is longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -23,6 +23,8 @@ Tree = dict[str, Any]
 AT = "experiments.digits-deep.model.bottleneck.size"
 DEEP_2D = PARAMS["experiments"]["digits-deep"]["model"] | {"bottleneck": {"kind": "identity", "size": 2}}
 
+FEW_LABELS = {"epochs": 1, "fine_tuning": [{"labels": 5, "epochs": 1, "seeds": 1}]}
+
 
 @pytest.fixture
 def complaints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tree], list[str]]:
@@ -87,7 +89,10 @@ def test_every_mistake_is_named_at_once(complaints: Callable[[Tree], list[str]])
         (
             "pretraining",
             {"dataset": "digits", "layers": [8]}
-            | {key: {"epochs": 1, "fine_tuning": [{"labels": 5, "epochs": 1, "seeds": 1}]} for key in ("quick", "paper")},
+            | {
+                key: {"epochs": 1, "fine_tuning": [{"labels": 5, "epochs": 1, "seeds": 1}]}
+                for key in ("quick", "paper")
+            },
             "quick.fine_tuning.0.labels: 5, must be 10",
         ),
     ],

@@ -165,6 +165,9 @@ def test_without_classes_there_is_no_precision_but_a_picture(project: Sandbox) -
     assert study.figures["binary_bytes"] == 2
     assert not any("class than" in finding for finding in study.findings)
     assert "framed" not in study.pictures[0].caption
+    assert "These data have no classes" in study.question
+    said = " ".join([study.question, *study.findings, *(p.caption for p in study.pictures)])
+    assert not any(word in said for word in ("query’s class", "ink", "pixels differ"))
     assert (project.root / "studies" / "retrieval-mine" / study.pictures[0].file).stat().st_size > 0
 
 
