@@ -12,7 +12,7 @@ from components.penalties.contract import Activity, Penalty
 class L1Settings(Penalty):
     """weight · mean over items of Σ|h|, with h the code that the decoder gets.
 
-    A decoder can outgrow the penalty by larger weights on a smaller code; `weight_decay` in `training` stops it.
+    A decoder can outgrow the penalty by larger weights on a smaller code; the network's `unit_norm_decoder` stops it.
     """
 
     kind: Literal["l1"] = "l1"

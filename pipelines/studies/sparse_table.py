@@ -76,11 +76,14 @@ def train_one(*, data: str, digest: str, row: str, model: dict[str, Any], epochs
     built.load_state_dict(best)
     built.eval().cpu()
     with torch.no_grad():
-        codes = [built.encode(batch) for batch in torch.split(as_tensor(test), 1000)]
-        rebuilt = np.concatenate([built.decode(code).numpy() for code in codes])
+        codes = torch.cat([built.encode(batch) for batch in torch.split(as_tensor(test), 1000)])
+        rebuilt = np.concatenate([built.decode(part).numpy() for part in torch.split(codes, 1000)])
     errors = metrics.squared_errors(dataset.schema.item.scaled(test), rebuilt)
-    active = metrics.active_fractions(torch.cat(codes).numpy())
-    return {"mse": float(errors.mean()) / test[0].size, "active": float(active.mean())}
+    return {
+        "mse": float(errors.mean()) / test[0].size,
+        "active": float(metrics.active_fractions(codes.numpy()).mean()),
+        "silent": float((codes == 0).all(0).float().mean()),
+    }
 
 
 def describe(name: str, settings: SparseTableSettings, budget: SeedsBudget, found: Found) -> Study:

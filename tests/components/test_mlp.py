@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from components.items import ItemSpec
+from components.metrics import active_fractions
+from components.models import AutoencoderSettings, TrainingRun
 from components.networks import MLPSettings
 from components.networks.mlp import ACTIVATIONS
 
@@ -56,3 +59,27 @@ def test_no_hidden_layer_is_a_linear_autoencoder() -> None:
 
 def test_an_item_is_one_vector() -> None:
     assert MLPSettings().positions(image(28, 28, 1)) == 1
+
+
+def sparse_autoencoder(item: ItemSpec, digits: np.ndarray, bounded: bool) -> tuple[Tensor, Tensor]:
+    """Train with an L1 penalty; return codes of other digits, and what each unit of the code adds to the item."""
+    settings = AutoencoderSettings.model_validate({
+        "network": {"kind": "mlp", "hidden": [], "code_activation": "relu", "unit_norm_decoder": bounded},
+        "bottleneck": {"kind": "identity", "size": 32},
+        "penalties": [{"kind": "l1", "weight": 0.3}],
+        "training": {"batch_size": 32, "learning_rate": 0.01, "schedule": "constant"},
+    })  # fmt: skip
+    model = settings.build(item)
+    for _ in model.fit(TrainingRun(digits[:1000], digits[1000:1300], epochs=40, seed=0)):
+        pass
+    model.eval()
+    with torch.no_grad():
+        added = model.decode(torch.eye(32)) - model.decode(torch.zeros(1, 32))
+        return model.encode(torch.tensor(digits[1000:])), added.flatten(1).norm(dim=1)
+
+
+def test_l1_makes_a_code_sparse_where_the_decoder_cannot_outgrow_it(digit: ItemSpec, digits: np.ndarray) -> None:
+    (codes, lengths), (dense, outgrown) = (sparse_autoencoder(digit, digits, bounded) for bounded in (True, False))
+    assert torch.allclose(lengths, torch.ones(32), atol=1e-5)
+    assert outgrown.max() > 2
+    assert active_fractions(codes.numpy()).mean() < 0.7 * active_fractions(dense.numpy()).mean()

@@ -25,7 +25,8 @@ def trained(kind: str) -> Model:
     if kind == "pca":
         model: Model = PCASettings(size=5).build(ITEM)
     else:
-        network = {"kind": "conv", "downsample": 2, "channels": 8} if kind == "vq" else {"kind": "mlp", "hidden": [16]}
+        mlp = {"kind": "mlp", "hidden": [16], "unit_norm_decoder": True}
+        network = {"kind": "conv", "downsample": 2, "channels": 8} if kind == "vq" else mlp
         quantizer = {"kind": "vector_quantizer", "entries": 300, "size": 4}
         bottleneck = quantizer if kind == "vq" else {"kind": "identity", "size": 5}
         model = AutoencoderSettings.model_validate({"network": network, "bottleneck": bottleneck}).build(ITEM)
