@@ -40,8 +40,11 @@ def draw_history(record: RunRecord, folder: Path) -> None:
 
 
 def draw_space(record: RunRecord, space: dict[str, Distribution], folder: Path) -> None:
-    """Write space.png: for each searched value, where the trials fell in its range and what came out."""
-    if not space:
+    """Write space.png: for each searched value, where the trials fell in its range and what came out.
+
+    Nothing is written where nothing was searched.
+    """
+    if not record.searched:
         return
     figure = Figure(figsize=(3.4 * len(space), 3.2), layout="constrained")
     for axes, (path, distribution) in zip(figure.subplots(1, len(space), squeeze=False)[0], space.items(), strict=True):

@@ -122,6 +122,11 @@ class RunRecord(_Contract):
         return next(e.metrics for e in self.best.history if e.epoch == self.best_epoch)
 
     @property
+    def searched(self) -> bool:
+        """Whether there was a choice: a single trial is one point drawn from the space."""
+        return bool(self.space) and len(self.trials) > 1
+
+    @property
     def trial_seconds(self) -> float:
         """Seconds that the trials' epochs took, summed; the time that a cut-off sweep lay still is not in it."""
         return sum(epoch.seconds for trial in self.trials for epoch in trial.history)

@@ -231,7 +231,7 @@ def compared(first: Measured, second: Measured) -> str:
     low, high = bootstrap_interval(difference)
     pair = f"{first.name} and {second.name}"
     if low <= 0 <= high:
-        return f"Their bounds do not tell {pair} apart: the difference is {in_words((low, high))} nats."
+        return f"The bounds of {pair} do not differ significantly: by {in_words((low, high))} nats."
     lower, higher = (first, second) if high < 0 else (second, first)
     span = in_words((min(abs(low), abs(high)), max(abs(low), abs(high))))
     return f"{lower.name}’s bound is {abs(difference.mean()):.1f} nats below that of {higher.name} ({span})."

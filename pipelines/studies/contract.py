@@ -108,6 +108,12 @@ def read_study(folder: Path) -> Study:
         raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
 
 
+def differences(first: Mapping[str, object], second: Mapping[str, object]) -> str:
+    """Return which of their settings differ, by name: `bottleneck, corruption`; `nothing` where none does."""
+    keys = first.keys() | second.keys()
+    return ", ".join(key for key in sorted(keys) if first.get(key) != second.get(key)) or "nothing"
+
+
 def spread(values: list[float]) -> tuple[float, float, float]:
     """Return mean and 95 % interval of figures of several seeds, by Student's t; NaN ends for a single one."""
     from scipy import stats

@@ -3,7 +3,7 @@
 python -m pipelines.studies.denoising NAME
 
 After Vincent, Larochelle, Bengio, Manzagol, ICML 2008: how close does what is rebuilt from a noisy item come to the
-clean one?
+clean one? Beside both stand the noisy item itself and PCA of as many numbers, which no training made robust.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ import torch
 from matplotlib.figure import Figure
 
 from components import metrics
-from components.corruptions import Corruption
+from components.corruptions import Corruption, NoCorruption
+from components.data import PreparedDataset
 from components.items import ItemSpec
+from components.models import PCASettings, TrainingRun
+from components.models.pca import PCA
+from components.training import as_tensor
 from pipelines.pictures import draw_rows, one_of_each
 from pipelines.project import Project, stage
+from pipelines.record import read_record
 from pipelines.settings import load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
 from pipelines.studies.measured import compared, in_words, opened, rebuilt
@@ -28,21 +33,29 @@ from pipelines.studies.settings import DenoisingSettings
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+WAYS = ("noisy", "pca", "basic", "denoising")  # doing nothing, and three models
+
 
 @dataclass(frozen=True)
 class Trial:
-    """One kind of noise, or none, and what both autoencoders make of it; squared errors are to the clean items."""
+    """One kind of noise, or none, and what becomes of the items by each of WAYS.
+
+    Attributes:
+        noise: in words.
+        familiar: whether the denoising autoencoder was trained under it.
+        made: what stands for the clean items, (n, *item.shape); `noisy` are the noisy items themselves, scaled.
+        errors: squared errors of the same to the clean items, (n,).
+    """
 
     noise: str
-    noisy: Array
-    rebuilt: tuple[Array, Array]
-    errors: tuple[Array, Array]
+    familiar: bool
+    made: dict[str, Array]
+    errors: dict[str, Array]
 
     @property
     def ratio(self) -> float:
         """The denoising autoencoder's mean squared error over the basic one's."""
-        basic, denoising = self.errors
-        return float(denoising.mean() / basic.mean())
+        return float(self.errors["denoising"].mean() / self.errors["basic"].mean())
 
 
 def main(name: str) -> None:
@@ -51,17 +64,33 @@ def main(name: str) -> None:
     params = load_params(project)
     settings = params.study(DenoisingSettings, f"denoising.{name}")
     (basic, data), (denoising, _) = (opened(project, e) for e in (settings.basic, settings.denoising))
+    pca = fitted_pca(data, denoising.feature_dimensions)
+    learnt = getattr(read_record(project.run(settings.denoising)).model, "corruption", NoCorruption())
     item, clean = data.schema.item, np.asarray(data.array("test"))
     trials = []
-    for noise in (None, *settings.noises):
-        noisy = clean if noise is None else corrupted(item, clean, noise, params.seed)
-        made = rebuilt(basic, noisy), rebuilt(denoising, noisy)
-        errors = tuple(metrics.squared_errors(item.scaled(clean), one) for one in made)
-        trials.append(Trial("no noise" if noise is None else spoken(noise), noisy, made, (errors[0], errors[1])))
+    for noise in (NoCorruption(), *settings.noises):
+        noisy = corrupted(item, clean, noise, params.seed)
+        with torch.no_grad():
+            by_pca = pca.decode(pca.encode(as_tensor(noisy))).numpy()
+        made = dict(
+            zip(WAYS, (item.scaled(noisy), by_pca, rebuilt(basic, noisy), rebuilt(denoising, noisy)), strict=True)
+        )
+        errors = {way: metrics.squared_errors(item.scaled(clean), one) for way, one in made.items()}
+        trials.append(Trial(in_english(noise), noise == learnt, made, errors))
+    names = ("the noisy item itself", f"PCA of {pca.code.shape[0]:,}", settings.basic, settings.denoising)
+    words = dict(zip(WAYS, names, strict=True))
     made_from = {bundle.name: bundle.manifest.digest for bundle in (basic, denoising)}
-    study = describe(name, data.schema.name, trials, made_from)
+    study = describe(name, data.schema.name, trials, words, in_english(learnt), made_from)
     chosen = one_of_each(data.labels("test"), len(clean))
-    publish(project, study, {"denoised.png": draw_denoised(item, clean, trials[1], chosen, list(made_from))})
+    publish(project, study, {"denoised.png": draw_denoised(item, clean, trials[1], chosen, words)})
+
+
+def fitted_pca(data: PreparedDataset, size: int) -> PCA:
+    """Return PCA of `size` numbers an item, or of as many as there are, fitted to the training split."""
+    pca = PCASettings(size=min(size, data.schema.item.values)).build(data.schema.item)
+    for _ in pca.fit(TrainingRun(data.array("train"), data.array("validation"), epochs=1, seed=0)):
+        pass
+    return pca
 
 
 def corrupted(item: ItemSpec, items: Array, noise: Corruption, seed: int) -> Array:
@@ -72,49 +101,46 @@ def corrupted(item: ItemSpec, items: Array, noise: Corruption, seed: int) -> Arr
     return (noisy.clip(0, 1) * 255).round().astype(np.uint8) if item.dtype == "uint8" else noisy
 
 
-def spoken(noise: Corruption) -> str:
+def in_english(noise: Corruption) -> str:
     """Return a noise in words: `gaussian, sigma 0.5`."""
-    settings = noise.model_dump(exclude={"clean"})  # which is for training alone
-    kind = settings.pop("kind").replace("_", " ")
-    return ", ".join([kind, *(f"{key} {value}" for key, value in settings.items())])
+    if isinstance(noise, NoCorruption):
+        return "no noise"
+    kind, *settings = noise.model_dump().items()
+    return ", ".join([kind[1].replace("_", " "), *(f"{key} {value:g}" for key, value in settings)])
 
 
-def describe(name: str, dataset: str, trials: list[Trial], made_from: dict[str, str]) -> Study:
-    """Put the figures into words and tables; the first noise is the one that findings speak of first."""
-    basic, denoising = made_from
+def describe(
+    name: str, dataset: str, trials: list[Trial], words: dict[str, str], learnt: str, made_from: dict[str, str]
+) -> Study:
+    """Put the figures into words and tables; the first noise is the one that is drawn."""
     clean, first, *others = trials
-    worse, worse_clean = (compared(trial.errors[1], trial.errors[0]) for trial in (first, clean))
-    judged = (" No difference beyond chance.", " It is worse.", "")[worse]
-    order = "the two are not told apart" if worse_clean == 0 else "it is worse" if worse_clean > 0 else "it is better"
-    findings = [
-        f"From items under noise ({first.noise}), {denoising} rebuilds the clean ones with a squared error of "
-        f"{in_words(first.errors[1])}, {first.ratio:.2f} times that of {basic}, {in_words(first.errors[0])}.{judged}",
-        f"Without noise {order}: {in_words(clean.errors[1])} against {in_words(clean.errors[0])}.",
-    ]
-    if others:
-        told = "; ".join(f"{t.noise}: {t.ratio:.2f} times{chance(t)}" for t in others)
-        findings.append(f"Under other noises: {told} the error of {basic}.")
+    ratios = "; ".join(f"{t.noise}{', as in its training' * t.familiar}: {t.ratio:.2f}{chance(t)}"
+                       for t in (first, *others, clean))  # fmt: skip
     return Study(
         kind="denoising",
         name=name,
         dataset=dataset,
         title="Clean items from noisy ones",
-        question="Both autoencoders get the same noisy test items, and what they rebuild is compared with the clean "
-        "ones. The basic autoencoder has only ever rebuilt what it was shown; the denoising one was shown noisy items "
-        "and asked for the clean ones. Squared error per item, with 95 % intervals.",
-        findings=tuple(findings),
+        question="All get the same noisy test items, and what they make of them is compared with the clean ones. "
+        f"{words['basic']} has only ever rebuilt what it was shown; {words['denoising']} was trained to rebuild clean "
+        f"items from noisy ones ({learnt}). PCA, fitted to clean items, has as many numbers as its code, or as the "
+        "item has. Squared error per item, with 95 % intervals over items, of one training run each.",
+        findings=(
+            f"Squared error of {words['denoising']} over that of {words['basic']}: {ratios}.",
+            f"Lowest error: {'; '.join(f'{t.noise}: {lowest(t, words)}' for t in (first, *others))}.",
+        ),
         tables=(
             Table(
-                caption="Squared error between what is rebuilt from a noisy item and the clean item",
-                columns=("Noise", basic, denoising, "Ratio"),
-                rows=tuple((t.noise, *(in_words(e) for e in t.errors), f"{t.ratio:.2f}") for t in trials),
+                caption="Squared error to the clean item",
+                columns=("Noise", *words.values(), "Ratio"),
+                rows=tuple((t.noise, *(in_words(t.errors[w]) for w in WAYS), f"{t.ratio:.2f}") for t in trials),
             ),
         ),
-        pictures=(Picture(file="denoised.png", caption=f"The same noisy test items ({first.noise}) given to both."),),
+        pictures=(Picture(file="denoised.png", caption=f"The same noisy test items ({first.noise}) given to each."),),
         figures={
-            f"{who}_{re.sub('[ ,]+', '_', trial.noise)}": float(errors.mean())
+            f"{way}_{re.sub('[ ,]+', '_', trial.noise)}": float(trial.errors[way].mean())
             for trial in trials
-            for who, errors in zip(("basic", "denoising"), trial.errors, strict=True)
+            for way in WAYS
         }
         | {"ratio": first.ratio},
         made_from=made_from,
@@ -122,15 +148,20 @@ def describe(name: str, dataset: str, trials: list[Trial], made_from: dict[str, 
 
 
 def chance(trial: Trial) -> str:
-    """Return a remark where the two autoencoders are not told apart."""
-    return " (no difference beyond chance)" if compared(trial.errors[1], trial.errors[0]) == 0 else ""
+    """Return a remark where the two autoencoders do not differ significantly."""
+    return "" if compared(trial.errors["denoising"], trial.errors["basic"]) else " (no significant difference)"
 
 
-def draw_denoised(item: ItemSpec, clean: Array, trial: Trial, chosen: list[int], names: list[str]) -> Figure:
-    """Draw clean items, noisy ones, and what each autoencoder made of them, in rows."""
-    rows = {"clean": item.scaled(clean[chosen]), "noisy": item.scaled(trial.noisy[chosen])}
-    rows |= {name: made[chosen] for name, made in zip(names, trial.rebuilt, strict=True)}
-    return draw_rows(item, rows)
+def lowest(trial: Trial, words: dict[str, str]) -> str:
+    """Return which way has the lowest error, and those that do not differ significantly from it."""
+    best = min(WAYS, key=lambda way: float(trial.errors[way].mean()))
+    return " or ".join(words[way] for way in WAYS if compared(trial.errors[way], trial.errors[best]) == 0)
+
+
+def draw_denoised(item: ItemSpec, clean: Array, trial: Trial, chosen: list[int], words: dict[str, str]) -> Figure:
+    """Draw clean items, noisy ones, and what each model made of them, in rows."""
+    rows = {words[way]: trial.made[way][chosen] for way in WAYS}
+    return draw_rows(item, {"clean": item.scaled(clean[chosen])} | rows)
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def findings(
         + (
             "More than those, so some may be copies."
             if bootstrap_interval(near.near)[0] > bootstrap_interval(judged["rebuilt"].near)[1]
-            else "So nothing here tells of copies."
+            else "No more than those, so nothing here points to copies."
         ),
     ]
 
@@ -180,7 +180,7 @@ def findings(
 def verdict(first: Array, second: Array) -> str:
     """Say whether a share differs from another, by their intervals."""
     (low, high), (other_low, other_high) = bootstrap_interval(first), bootstrap_interval(second)
-    return "more" if low > other_high else "less" if high < other_low else "no telling difference"
+    return "more" if low > other_high else "less" if high < other_low else "no significant difference"
 
 
 def share(among: Array) -> str:

@@ -89,11 +89,15 @@ def describe(name: str, data: PreparedDataset, basic: Encoder, contractive: Enco
     """Put the figures into words and tables."""
     ratio = float(contractive.norms.mean() / basic.norms.mean())
     relative = float(contractive.relative.mean() / basic.relative.mean())
-    judged = ("not told apart from", "above", "below")[compared(contractive.norms, basic.norms)]
-    scaleless = ("not told apart", "above", "below")[compared(contractive.relative, basic.relative)]
-    price = ("no difference beyond chance", "which is the price", "lower all the same")[
-        compared(contractive.errors, basic.errors)
-    ]
+    verdicts = ("not significantly different", "higher", "lower")
+    relative_norm, norm, error = (
+        verdicts[compared(ours, plain)]
+        for ours, plain in (
+            (contractive.relative, basic.relative),
+            (contractive.norms, basic.norms),
+            (contractive.errors, basic.errors),
+        )
+    )
     half = basic.spectrum > 0.1 * basic.spectrum.max(), contractive.spectrum > 0.1 * contractive.spectrum.max()
     return Study(
         kind="invariance",
@@ -102,23 +106,24 @@ def describe(name: str, data: PreparedDataset, basic: Encoder, contractive: Enco
         title="Codes that stay where they are",
         question="The contractive penalty asks for a code that hardly moves when the item does. ‖J‖, the Frobenius "
         "norm of the encoder’s Jacobian at test items, tells how far a code moves for a small change of the item in "
-        "any direction. A code that is merely small in scale has a small ‖J‖ too, so the same is given over the "
-        f"mean distance between two items’ codes. Exact, at {len(basic.norms):,} test items.",
+        "any direction. A code that is merely small in scale has a small ‖J‖ too, so the fair figure is ‖J‖ over the "
+        f"mean distance between two items’ codes. Exact, at {len(basic.norms):,} test items, of one training run each.",
         findings=(
-            f"‖J‖ of {contractive.name} is {in_words(contractive.norms, '{:.3g}')}, {ratio:.2g} times that of "
-            f"{basic.name}, {in_words(basic.norms, '{:.3g}')}: {judged} it.",
-            f"Over the distance between codes, which no change of scale moves, it is {relative:.2g} times: "
-            f"{scaleless}.",
-            f"Its squared error is {in_words(contractive.errors)} against {in_words(basic.errors)}, {price}.",
+            f"Relative to the distance between codes, ‖J‖ of {contractive.name} is "
+            f"{in_words(contractive.relative, '{:.3g}')}, {relative:.2f} times that of {basic.name}, "
+            f"{in_words(basic.relative, '{:.3g}')}: {relative_norm}.",
+            f"‖J‖ itself, which also falls where a code is merely smaller, is {in_words(contractive.norms, '{:.3g}')}, "
+            f"{ratio:.2f} times {in_words(basic.norms, '{:.3g}')}: {norm}.",
+            f"Its squared error is {in_words(contractive.errors)} against {in_words(basic.errors)}: {error}.",
             f"Directions in which the code moves at least a tenth as much as in its most sensitive one: "
             f"{int(half[1].sum())}, against {int(half[0].sum())} of {basic.name}.",
         ),
         tables=(
             Table(
                 caption="Means over test items with 95 % intervals",
-                columns=("Experiment", "‖J‖", "‖J‖ over distance", "Squared error"),
+                columns=("Experiment", "‖J‖ over distance", "‖J‖", "Squared error"),
                 rows=tuple(
-                    (e.name, in_words(e.norms, "{:.3g}"), in_words(e.relative, "{:.3g}"), in_words(e.errors))
+                    (e.name, in_words(e.relative, "{:.3g}"), in_words(e.norms, "{:.3g}"), in_words(e.errors))
                     for e in (basic, contractive)
                 ),
             ),
@@ -126,15 +131,15 @@ def describe(name: str, data: PreparedDataset, basic: Encoder, contractive: Enco
         pictures=(
             Picture(
                 file="spectrum.png",
-                caption="Singular values of the encoder’s Jacobian, averaged over test items. A contractive code "
-                "follows its item in few directions, those along the data, and ignores the others.",
+                caption="Singular values of the encoder’s Jacobian, averaged over test items: how far the code moves "
+                "in its most sensitive direction, the next, and so on.",
             ),
         ),
         figures={
             "basic_jacobian_norm": float(basic.norms.mean()),
             "contractive_jacobian_norm": float(contractive.norms.mean()),
-            "ratio": ratio,
             "relative_ratio": relative,
+            "ratio": ratio,
             "basic_squared_error": float(basic.errors.mean()),
             "contractive_squared_error": float(contractive.errors.mean()),
         },

@@ -89,7 +89,7 @@ def describe(
         dataset=settings.dataset,
         title="Pretraining deep networks",
         question=question(settings, budget),
-        findings=tuple(finding(row) for row in rows),
+        findings=tuple(finding(row, budget.stacks) for row in rows),
         tables=(errors_table(rows), training_table(rows)),
         pictures=tuple(Picture(file=file, caption=CAPTIONS[file]) for file in pictures),
         figures=figures,
@@ -133,27 +133,28 @@ def settings_in_words(settings: PretrainingSettings) -> str:
     return words if settings.contractive is None else f"contractive {words} (weight {settings.contractive:g})"
 
 
-def finding(row: Row) -> str:
+def finding(row: Row, stacks: int) -> str:
     """Say whether pretraining helped with one number of labels, no surer than the intervals are."""
     means = {start: spread(list(row.outcomes[start].errors)) for start in STARTS}
     pretrained, random = means["pretrained"], means["random"]
     gain, low, high = spread(row.gains)
     seeds = len(row.gains)
+    runs = f"{seeds} seeds of fine-tuning, {stacks} pretrained stack{'s' * (stacks > 1)}"
     told = (
         f"With {row.labels:,} labels the pretrained network’s test error is {in_words(pretrained)} %, and from random "
         f"weights {in_words(random)} %"
     )
-    difference = f"seed for seed, pretraining takes off {gain:.2f} points ({low:.2f} to {high:.2f}; {seeds} seeds)"
+    difference = f"seed for seed, pretraining takes off {gain:.2f} points ({low:.2f} to {high:.2f}; {runs})"
     if seeds == 1:
         verdict = ". That is one seed each, so it says nothing about chance."
     elif pretrained[2] < random[1]:
-        verdict = f": pretraining helps, with the intervals apart; {difference}."
+        verdict = f": pretraining helps, and the intervals do not overlap; {difference}."
     elif random[2] < pretrained[1]:
-        verdict = f": pretraining hurts, with the intervals apart; {difference}."
+        verdict = f": pretraining hurts, and the intervals do not overlap; {difference}."
     elif low > 0 or high < 0:
         verdict = f". The intervals overlap, but {difference}: it {'helps' if low > 0 else 'hurts'}."
     else:
-        verdict = f". That is no difference that could be told from chance: {difference}."
+        verdict = f". That is no significant difference: {difference}."
     return told + verdict + unlearnt(row)
 
 

@@ -1,4 +1,4 @@
-"""retrieval: the nearest images by pixels, by real codes and by bits, and how many show what the query shows.
+"""retrieval: the nearest images by pixels, by real codes and by bits, and how many are of the query's class.
 
 python -m pipelines.studies.retrieval NAME
 
@@ -26,7 +26,7 @@ from pipelines.neighbours import Database, Neighbours
 from pipelines.pictures import one_of_each
 from pipelines.project import Project, StageError, stage
 from pipelines.settings import load_params
-from pipelines.studies.contract import Picture, Study, Table, publish
+from pipelines.studies.contract import Picture, Study, Table, differences, publish
 from pipelines.studies.measured import evenly, opened
 from pipelines.studies.settings import RetrievalSettings
 from pipelines.style import ACCENT, INK
@@ -68,14 +68,16 @@ class Search:
 def main(name: str) -> None:
     """Search for the same queries by pixels and by the codes of the experiments in `studies.retrieval.<name>`."""
     project = Project.here()
-    settings = load_params(project).study(RetrievalSettings, f"retrieval.{name}")
+    params = load_params(project)
+    settings = params.study(RetrievalSettings, f"retrieval.{name}")
     (real, data), (binary, _) = opened(project, settings.real), opened(project, settings.binary)
     queries = evenly(data.count("test"), settings.queries)
     searches = search_all(data, queries, real, binary, settings.neighbours)
     digests = {bundle.name: bundle.manifest.digest for bundle in (real, binary)}
+    differing = differences(*(params.experiment(e).model for e in (settings.real, settings.binary)))
     publish(
         project,
-        describe(name, data, queries, searches, digests),
+        describe(name, data, queries, searches, digests, differing),
         {"neighbours.png": draw_neighbours(data, queries, searches)},
     )
 
@@ -116,9 +118,14 @@ def _search(name: str, words: str, distance: str, stored: float, database: Datab
 
 
 def describe(
-    name: str, data: PreparedDataset, queries: Array, searches: list[Search], digests: dict[str, str]
+    name: str,
+    data: PreparedDataset,
+    queries: Array,
+    searches: list[Search],
+    digests: dict[str, str],
+    differing: str,
 ) -> Study:
-    """Put the figures into words and tables."""
+    """Put the figures into words and tables; `differing` names the parts in which the two models differ."""
     k = searches[0].found.items.shape[1]
     precisions = precisions_of(data, queries, searches)
     overlaps = {s.name: metrics.overlaps(s.found.items, searches[0].found.items) for s in searches[1:]}
@@ -143,7 +150,7 @@ def describe(
         ]
     pixels, real, binary = searches
     findings += [
-        f"Of the {k} nearest by pixels, {_percent(overlaps['real'].mean())} are among the {k} nearest by {real.words}, "
+        f"Of the {k} nearest by {pixels.words}, {_percent(overlaps['real'].mean())} are among those by {real.words}, "
         f"and {_percent(overlaps['binary'].mean())} by {binary.words}.",
         f"An item takes {binary.stored:,.0f} bytes as bits, {real.stored:,.0f} as real numbers and "
         f"{pixels.stored:,.0f} raw.",
@@ -164,8 +171,9 @@ def describe(
         dataset=data.schema.name,
         title="Similar-image search",
         question=f"Which of {data.count('train'):,} training items are nearest to each of {len(queries):,} test ones? "
-        f"{asked} Three exact searches: {'; '.join(s.title for s in searches)}. The intervals are "
-        "over queries, of these models; another training run would give other codes.",
+        f"{asked} Three exact searches: {'; '.join(s.title for s in searches)}. "
+        f"{' and '.join(digests)} differ in: {differing}. The intervals are over queries, of "
+        "these models; another training run would give other codes.",
         findings=tuple(findings),
         tables=tuple(tables),
         pictures=(

@@ -76,7 +76,7 @@ class PlanesSettings(StudySettings):
 
 
 class DenoisingSettings(StudySettings):
-    """A plain autoencoder against one trained to denoise, under each of `noises`; the first is spoken of first."""
+    """A plain autoencoder against one trained to denoise, under each of `noises`; the first is drawn."""
 
     basic: ExperimentName
     denoising: ExperimentName
@@ -99,7 +99,7 @@ class SeedsBudget(Settings):
 
 
 class SparseTableSettings(StudySettings):
-    """Two autoencoders of one code size, told apart by a sparsity penalty."""
+    """Two autoencoders of one code size that differ in a sparsity penalty."""
 
     dataset: DatasetName
     simple: AutoencoderSettings
@@ -124,7 +124,8 @@ class RetrievalSettings(StudySettings):
     """Nearest images by pixels, by real codes and by bits: which finds items of the query's class?
 
     Attributes:
-        real: its codes are real numbers, compared by Euclidean distance.
+        real: its codes are real numbers, compared by Euclidean distance. One with the network, noise and training of
+            `binary` shows what bits cost; any other mixes that with the effect of the network.
         binary: its codes are bits, compared by Hamming distance.
         neighbours: how many each query is to find in the training split.
         queries: items of the test split that are searched for, evenly spread over it; null takes all.

@@ -152,7 +152,8 @@ class Projection:
 
     def _note(self) -> str:
         record = self.entry.record
-        searched = "\n".join(f"- `{path}`: {text}" for path, text in record.space.items()) or "- nothing"
+        ranges = record.space.items() if record.searched else ()
+        searched = "\n".join(f"- `{path}`: {text}" for path, text in ranges) or "- nothing"
         return (
             f"**{record.experiment}** on {record.dataset}: trial {record.best_trial} of {len(record.trials)} was best "
             f"(validation {record.objective.removeprefix('validation_').replace('_', ' ')} "

@@ -10,7 +10,10 @@ import pytest
 from lab import MEASURED, MLP, PCA, VQVAE, Lab, read
 
 from pipelines.entries import Entry
+from pipelines.figures import draw_space
+from pipelines.record import write_record
 from pipelines.report import costs, leaderboard, render_report
+from pipelines.search import Distribution
 
 
 class Outside(HTMLParser):
@@ -65,6 +68,26 @@ def test_the_leaderboard_marks_the_best_only_where_it_is_apart(lab: Lab) -> None
     _, families = costs(read(lab))
     assert {cell.mark for lines in families.values() for _, cells, _ in lines for cell in cells} == {""}  # timings too
     assert "codebook_usage" not in marks["a"]
+
+
+def test_a_single_point_is_not_called_a_search(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.experiment("drawn", model=MLP)
+    reports = lab.compare(monkeypatch)
+    assert "Searched: learning rate in 0.001 … 0.01 (log), best 0.002." in (reports / "index.html").read_text()
+    record = read(lab)[0].record
+    alone = record.model_copy(update={"trials": record.trials[:1]})
+    write_record(lab.project.run("drawn"), alone)
+    lab.compare(monkeypatch)
+    text = (reports / "index.html").read_text()
+    assert "Searched" not in text
+    assert "Nothing was searched, a single point was drawn: learning rate 0.002 from 0.001 … 0.01 (log)." in text
+    space = {path: Distribution("log_uniform", (0.001, 0.01)) for path in record.space}
+    drawn = {}
+    for name, one in (("alone", alone), ("searched", record)):
+        (folder := lab.project.root / name).mkdir()
+        draw_space(one, space, folder)
+        drawn[name] = [path.name for path in folder.iterdir()]
+    assert drawn == {"alone": [], "searched": ["space.png"]}
 
 
 def test_names_and_sources_cannot_inject_html(lab: Lab) -> None:

@@ -93,7 +93,9 @@ def may_be_left_out(node: Any) -> bool:
 def at_risk() -> list[str]:
     """The stages that DVC's run cache would take for done after a setting that it leaves out has changed."""
     stages = {name: stage.get("do", stage) for name, stage in STAGES.items()}
-    return [name for name, stage in stages.items() if any(may_be_left_out(settings_at(p)) for p in stage.get("params", ()))]
+    return [
+        name for name, stage in stages.items() if any(may_be_left_out(settings_at(p)) for p in stage.get("params", ()))
+    ]
 
 
 def test_the_rule_knows_which_settings_hold_a_size() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -119,18 +120,46 @@ def test_the_planes_are_two_components_and_a_code_of_two(project: Sandbox) -> No
 
 def test_the_denoising_autoencoder_is_held_against_the_clean_items(project: Sandbox) -> None:
     study = studied(project, denoising)
-    assert study.figures["ratio"] < 0.8
-    assert (
-        study.figures["ratio"]
-        == study.figures["denoising_gaussian_sigma_0.5"] / study.figures["basic_gaussian_sigma_0.5"]
-    )
+    figures = study.figures
+    assert figures["ratio"] < 0.8
+    assert figures["ratio"] == figures["denoising_gaussian_sigma_0.5"] / figures["basic_gaussian_sigma_0.5"]
     data = open_dataset(project.root / "data" / "digits")
     items = np.asarray(data.array("test"))
     noisy = denoising.corrupted(data.schema.item, items, MaskingNoise(share=0.5, fill="zero"), seed=0)
     bundle = Bundle.load(project.root / "bundles" / "denoising")
     rebuilt = bundle.decode(bundle.encode(noisy))
     error = ((rebuilt - items / 255.0) ** 2).sum((1, 2, 3)).mean()
-    assert study.figures["denoising_masking_share_0.5_fill_zero"] == pytest.approx(error, rel=1e-5)
+    assert figures["denoising_masking_share_0.5_fill_zero"] == pytest.approx(error, rel=1e-5)
+
+
+def test_denoising_stands_beside_doing_nothing_and_pca_of_as_many_numbers(project: Sandbox) -> None:
+    study = studied(project, denoising)
+    (train, _), (test, _) = split(project, "train"), split(project, "test")
+    data = open_dataset(project.root / "data" / "digits")
+    raw = denoising.corrupted(data.schema.item, np.asarray(data.array("test")), MaskingNoise(share=0.5, fill="zero"), seed=0)
+    noisy = raw.reshape(len(raw), -1) / 255.0
+    directions = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:32]
+    by_pca = (noisy - train.mean(0)) @ directions.T @ directions + train.mean(0)
+    for way, made in (("noisy", noisy), ("pca", by_pca)):
+        error = ((made - test) ** 2).sum(1).mean()
+        assert study.figures[f"{way}_masking_share_0.5_fill_zero"] == pytest.approx(error, rel=1e-4)
+    assert study.figures["noisy_no_noise"] == 0
+    ratios, lowest = study.findings
+    assert re.search(r"gaussian, sigma 0.5, as in its training: 0.\d\d; masking, share 0.5, fill zero: .*; no noise: ", ratios)
+    assert re.fullmatch(r"Lowest error: gaussian, sigma 0.5: [^;]+; masking, share 0.5, fill zero: [^;]+\.", lowest)
+
+
+def trial(**errors: float) -> denoising.Trial:
+    noise = np.random.default_rng(0).normal(size=100)
+    return denoising.Trial("fog", False, {}, {way: mean + noise * (mean != 5) for way, mean in errors.items()})
+
+
+def test_the_lowest_error_is_shared_where_chance_cannot_be_excluded() -> None:
+    words = {way: way for way in denoising.WAYS}
+    assert denoising.lowest(trial(noisy=9, pca=3, basic=4, denoising=7), words) == "pca"
+    assert denoising.lowest(trial(noisy=9, pca=5, basic=5.01, denoising=7), words) == "pca or basic"
+    assert denoising.chance(trial(noisy=9, pca=9, basic=5, denoising=5.01)) == " (no significant difference)"
+    assert not denoising.chance(trial(noisy=9, pca=9, basic=5, denoising=7))
 
 
 def test_noisy_items_are_raw_items_with_that_noise() -> None:
@@ -209,7 +238,7 @@ def test_a_figure_is_called_below_only_where_the_interval_leaves_no_doubt() -> N
     nan = float("nan")
     measured = ((0.02, 0.01, 0.029), (0.02, 0.01, 0.031), (0.04, nan, nan))
     sides = [sparse_table.against(figures, 0.03) for figures in measured]
-    assert sides == ["below", "not told apart from", "above"]
+    assert sides == ["below", "not significantly different from", "above"]
 
 
 def test_spread_is_students_interval() -> None:

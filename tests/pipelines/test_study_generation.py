@@ -149,5 +149,5 @@ def test_shares_are_only_told_apart_where_their_intervals_are() -> None:
     many, few, nearly = (np.arange(100) < share for share in (80, 20, 75))
     assert generation.verdict(many, few) == "more"
     assert generation.verdict(few, many) == "less"
-    assert generation.verdict(many, nearly) == "no telling difference"
+    assert generation.verdict(many, nearly) == "no significant difference"
     assert generation.share(many).startswith("80% (7")

@@ -137,30 +137,36 @@ def row(pretrained: tuple[float, ...], random: tuple[float, ...]) -> Row:
 @pytest.mark.parametrize(
     ("pretrained", "random", "says"),
     [
-        ((6.0, 6.2), (9.0, 9.2), "pretraining helps, with the intervals apart"),
-        ((9.0, 9.2), (6.0, 6.2), "pretraining hurts, with the intervals apart"),
+        ((6.0, 6.2), (9.0, 9.2), "pretraining helps, and the intervals do not overlap"),
+        ((9.0, 9.2), (6.0, 6.2), "pretraining hurts, and the intervals do not overlap"),
         ((6.0, 9.0, 12.0), (7.0, 10.1, 13.0), "The intervals overlap, but seed for seed, pretraining takes off 1.03"),
         ((7.0, 10.1, 13.0), (6.0, 9.0, 12.0), "it hurts."),
-        ((6.0, 7.0, 6.5), (6.5, 6.6, 6.4), "no difference that could be told from chance"),
+        ((6.0, 7.0, 6.5), (6.5, 6.6, 6.4), "no significant difference"),
         ((6.0,), (9.0,), "one seed each, so it says nothing about chance"),
     ],
 )
 def test_a_finding_is_no_surer_than_its_intervals(
     pretrained: tuple[float, ...], random: tuple[float, ...], says: str
 ) -> None:
-    assert says in finding(row(pretrained, random))
+    assert says in finding(row(pretrained, random), stacks=1)
 
 
 def test_a_network_that_has_not_learnt_its_labels_is_named() -> None:
     good, bad = Outcome(1e-3, (6.0, 6.2), (0.01, 0.02)), Outcome(1e-3, (40.0, 42.0), (0.9, 0.7))
-    told = finding(Row(100, {"pretrained": good, "random": bad}))
+    told = finding(Row(100, {"pretrained": good, "random": bad}), stacks=1)
     assert told.endswith("Not trained to the end: the one from random weights (0.80 nats left).")
-    assert "trained to the end" not in finding(Row(100, {"pretrained": good, "random": good}))
+    assert "trained to the end" not in finding(Row(100, {"pretrained": good, "random": good}), stacks=1)
 
 
 def test_a_finding_gives_intervals_by_students_t() -> None:
     # Means 6.1 and 9.1, standard errors 0.1, and t = 12.706 for two figures.
-    told = finding(row((6.0, 6.2), (9.0, 9.2)))
+    told = finding(row((6.0, 6.2), (9.0, 9.2)), stacks=1)
     assert "6.10 (4.83–7.37) %" in told
     assert "9.10 (7.83–10.37) %" in told
     assert "takes off 3.00 points" in told
+
+
+def test_a_finding_says_how_many_pretrainings_its_intervals_are_over() -> None:
+    told = [finding(row((6.0, 6.2), (9.0, 9.2)), stacks) for stacks in (1, 2)]
+    assert "2 seeds of fine-tuning, 1 pretrained stack)" in told[0]
+    assert "2 seeds of fine-tuning, 2 pretrained stacks)" in told[1]
