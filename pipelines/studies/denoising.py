@@ -3,7 +3,7 @@
 python -m pipelines.studies.denoising NAME
 
 After Vincent, Larochelle, Bengio, Manzagol, ICML 2008: how close does what is rebuilt from a noisy item come to the
-clean one? Beside both stand the noisy item itself and PCA of as many numbers, which no training made robust.
+clean one? Beside both stand the noisy item itself, and PCA of no more numbers: fewer components keep less noise.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ class Trial:
     Attributes:
         noise: in words.
         familiar: whether the denoising autoencoder was trained under it.
+        components: how many of PCA's were kept.
         made: what stands for the clean items, (n, *item.shape); `noisy` are the noisy items themselves, scaled.
         errors: squared errors of the same to the clean items, (n,).
     """
 
     noise: str
     familiar: bool
+    components: int
     made: dict[str, Array]
     errors: dict[str, Array]
 
@@ -66,18 +68,17 @@ def main(name: str) -> None:
     (basic, data), (denoising, _) = (opened(project, e) for e in (settings.basic, settings.denoising))
     pca = fitted_pca(data, denoising.feature_dimensions)
     learnt = getattr(read_record(project.run(settings.denoising)).model, "corruption", NoCorruption())
-    item, clean = data.schema.item, np.asarray(data.array("test"))
+    item, clean, validation = data.schema.item, np.asarray(data.array("test")), np.asarray(data.array("validation"))
     trials = []
     for noise in (NoCorruption(), *settings.noises):
         noisy = corrupted(item, clean, noise, params.seed)
-        with torch.no_grad():
-            by_pca = pca.decode(pca.encode(as_tensor(noisy))).numpy()
-        made = dict(
-            zip(WAYS, (item.scaled(noisy), by_pca, rebuilt(basic, noisy), rebuilt(denoising, noisy)), strict=True)
-        )
+        components = best_components(pca, validation, corrupted(item, validation, noise, params.seed))
+        by_pca = projection(pca, noisy, components)
+        by_networks = rebuilt(basic, noisy), rebuilt(denoising, noisy)
+        made = dict(zip(WAYS, (item.scaled(noisy), by_pca, *by_networks), strict=True))
         errors = {way: metrics.squared_errors(item.scaled(clean), one) for way, one in made.items()}
-        trials.append(Trial(in_english(noise), noise == learnt, made, errors))
-    names = ("the noisy item itself", f"PCA of {pca.code.shape[0]:,}", settings.basic, settings.denoising)
+        trials.append(Trial(in_english(noise), damage(noise) == damage(learnt), components, made, errors))
+    names = ("the noisy item itself", "PCA", settings.basic, settings.denoising)
     words = dict(zip(WAYS, names, strict=True))
     made_from = {bundle.name: bundle.manifest.digest for bundle in (basic, denoising)}
     study = describe(name, data.schema.name, trials, words, in_english(learnt), made_from)
@@ -93,6 +94,22 @@ def fitted_pca(data: PreparedDataset, size: int) -> PCA:
     return pca
 
 
+def projection(pca: PCA, items: Array, components: int) -> Array:
+    """Return raw items (n, *item.shape) as the first components show them, scaled."""
+    with torch.no_grad():
+        codes = pca.encode(as_tensor(items))
+        codes[:, components:] = 0
+        projected: Array = pca.decode(codes).numpy()
+    return projected
+
+
+def best_components(pca: PCA, clean: Array, noisy: Array) -> int:
+    """Return how many components, all or a half, a quarter … of them, come nearest to the clean items."""
+    most, wanted = pca.code.shape[0], pca.item.scaled(clean)
+    tried = [most >> halved for halved in range(most.bit_length())]
+    return min(tried, key=lambda count: float(metrics.squared_errors(wanted, projection(pca, noisy, count)).mean()))
+
+
 def corrupted(item: ItemSpec, items: Array, noise: Corruption, seed: int) -> Array:
     """Return noisy copies of raw items (n, *item.shape), raw again: what a noisy camera would have given."""
     with torch.random.fork_rng(devices=[]):
@@ -105,8 +122,14 @@ def in_english(noise: Corruption) -> str:
     """Return a noise in words: `gaussian, sigma 0.5`."""
     if isinstance(noise, NoCorruption):
         return "no noise"
-    kind, *settings = noise.model_dump().items()
-    return ", ".join([kind[1].replace("_", " "), *(f"{key} {value:g}" for key, value in settings)])
+    settings = damage(noise)
+    kind = settings.pop("kind").replace("_", " ")
+    return ", ".join([kind, *(f"{key} {value}" for key, value in settings.items())])
+
+
+def damage(noise: Corruption) -> dict[str, Any]:
+    """Return what a noise does to the items that it damages, whatever share of them it leaves clean in training."""
+    return noise.model_dump(exclude={"clean"})
 
 
 def describe(
@@ -123,8 +146,9 @@ def describe(
         title="Clean items from noisy ones",
         question="All get the same noisy test items, and what they make of them is compared with the clean ones. "
         f"{words['basic']} has only ever rebuilt what it was shown; {words['denoising']} was trained to rebuild clean "
-        f"items from noisy ones ({learnt}). PCA, fitted to clean items, has as many numbers as its code, or as the "
-        "item has. Squared error per item, with 95 % intervals over items, of one training run each.",
+        f"items from noisy ones ({learnt}). PCA, fitted to clean items, has at most as many numbers as that "
+        "code; how many it keeps is chosen for each noise on validation items. Squared error per item, with 95 % "
+        "intervals over items, of one training run each.",
         findings=(
             f"Squared error of {words['denoising']} over that of {words['basic']}: {ratios}.",
             f"Lowest error: {'; '.join(f'{t.noise}: {lowest(t, words)}' for t in (first, *others))}.",
@@ -132,19 +156,24 @@ def describe(
         tables=(
             Table(
                 caption="Squared error to the clean item",
-                columns=("Noise", *words.values(), "Ratio"),
-                rows=tuple((t.noise, *(in_words(t.errors[w]) for w in WAYS), f"{t.ratio:.2f}") for t in trials),
+                columns=("Noise", *words.values(), "Ratio", "Components of PCA"),
+                rows=tuple(
+                    (t.noise, *(in_words(t.errors[w]) for w in WAYS), f"{t.ratio:.2f}", f"{t.components:,}")
+                    for t in trials
+                ),
             ),
         ),
         pictures=(Picture(file="denoised.png", caption=f"The same noisy test items ({first.noise}) given to each."),),
-        figures={
-            f"{way}_{re.sub('[ ,]+', '_', trial.noise)}": float(trial.errors[way].mean())
-            for trial in trials
-            for way in WAYS
-        }
+        figures={f"{way}_{named(trial)}": float(trial.errors[way].mean()) for trial in trials for way in WAYS}
+        | {f"pca_components_{named(trial)}": trial.components for trial in trials}
         | {"ratio": first.ratio},
         made_from=made_from,
     )
+
+
+def named(trial: Trial) -> str:
+    """Return its noise as figures are named: `gaussian_sigma_0.5`."""
+    return re.sub("[ ,]+", "_", trial.noise)
 
 
 def chance(trial: Trial) -> str:

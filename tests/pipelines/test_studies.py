@@ -132,13 +132,15 @@ def test_the_denoising_autoencoder_is_held_against_the_clean_items(project: Sand
     assert figures["denoising_masking_share_0.5_fill_zero"] == pytest.approx(error, rel=1e-5)
 
 
-def test_denoising_stands_beside_doing_nothing_and_pca_of_as_many_numbers(project: Sandbox) -> None:
+def test_denoising_stands_beside_doing_nothing_and_pca_of_no_more_numbers(project: Sandbox) -> None:
     study = studied(project, denoising)
     (train, _), (test, _) = split(project, "train"), split(project, "test")
     data = open_dataset(project.root / "data" / "digits")
     raw = denoising.corrupted(data.schema.item, np.asarray(data.array("test")), MaskingNoise(share=0.5, fill="zero"), seed=0)
     noisy = raw.reshape(len(raw), -1) / 255.0
-    directions = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:32]
+    kept = int(study.figures["pca_components_masking_share_0.5"])
+    assert kept < study.figures["pca_components_no_noise"] == 32
+    directions = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:kept]
     by_pca = (noisy - train.mean(0)) @ directions.T @ directions + train.mean(0)
     for way, made in (("noisy", noisy), ("pca", by_pca)):
         error = ((made - test) ** 2).sum(1).mean()
@@ -151,7 +153,7 @@ def test_denoising_stands_beside_doing_nothing_and_pca_of_as_many_numbers(projec
 
 def trial(**errors: float) -> denoising.Trial:
     noise = np.random.default_rng(0).normal(size=100)
-    return denoising.Trial("fog", False, {}, {way: mean + noise * (mean != 5) for way, mean in errors.items()})
+    return denoising.Trial("fog", False, 1, {}, {way: mean + noise * (mean != 5) for way, mean in errors.items()})
 
 
 def test_the_lowest_error_is_shared_where_chance_cannot_be_excluded() -> None:
