@@ -138,7 +138,7 @@ def test_denoising_stands_beside_doing_nothing_and_pca_of_no_more_numbers(projec
     data = open_dataset(project.root / "data" / "digits")
     raw = denoising.corrupted(data.schema.item, np.asarray(data.array("test")), MaskingNoise(share=0.5, fill="zero"), seed=0)
     noisy = raw.reshape(len(raw), -1) / 255.0
-    kept = int(study.figures["pca_components_masking_share_0.5"])
+    kept = int(study.figures["pca_components_masking_share_0.5_fill_zero"])
     assert kept < study.figures["pca_components_no_noise"] == 32
     directions = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:kept]
     by_pca = (noisy - train.mean(0)) @ directions.T @ directions + train.mean(0)
