@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 
 from serving.sessions import available_cpus
 
 # Set before torch is imported, and inherited by the commands that tests start: as many threads as CPUs in every worker
 # would wait for each other, and tensors as small as the tests' gain nothing from a second one.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Hypothesis fails an example that takes more than 200 ms, which on a busy machine any may.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 # The slowest files, longest first: one that starts last would run on while the other workers have nothing left.
 SLOWEST = (
