@@ -12,16 +12,18 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from components.data import DatasetSettings
 from components.items import ItemSpec
 from components.models import ModelSettings, PCASettings
 from components.settings import SettingError, Settings
+from items.errors import one_line
 from pipelines.mistakes import readable
 from pipelines.project import NAME, NAMES, Project, StageError
 from pipelines.search import Distribution, Parameters, corners, fill, find_space
 from pipelines.studies.settings import StudiesSettings, StudySettings
+
+MOST_VALUES = 100_000
 
 AnyStudy = TypeVar("AnyStudy", bound=StudySettings)
 T = TypeVar("T")
@@ -142,14 +144,26 @@ def read_tree(project: Project) -> Any:
     try:
         content = path.read_bytes()
         tree = YAML(typ="safe").load(content.decode("utf-8-sig"))
-        json.dumps(tree, default=str)  # refuses what holds itself, and keys that are lists
+        _check_size(tree)
+        json.dumps(tree, default=str)  # refuses keys that are lists, and what is nested too deep
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         found = f"byte {error.start} is 0x{content[error.start]:02x}"
         raise StageError(f"{path}: line {line}, {found}: is not UTF-8; save the file as UTF-8") from error
-    except (YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
-        raise StageError(f"{path}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a parser, given anything at all, raises anything at all
+        raise StageError(f"{path}: {one_line(error)}") from error
     return tree
+
+
+def _check_size(tree: Any) -> None:
+    """Raise ValueError where a tree holds itself, or by aliases of aliases more values than there is memory for."""
+    waiting, count = [tree], 0
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise ValueError(f"holds more than {MOST_VALUES} values, or itself, by its aliases")
+        waiting += node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple | set) else ()
 
 
 def parse_params(raw: object) -> Params:
@@ -162,7 +176,7 @@ def parse_params(raw: object) -> Params:
 
 def refused(mistakes: Iterable[str]) -> StageError:
     """Return the error that lists mistakes of params.yaml."""
-    return StageError("params.yaml:\n  " + "\n  ".join(mistakes))
+    return StageError("params.yaml:\n  " + "\n  ".join(map(one_line, mistakes)))
 
 
 @dataclass(frozen=True)

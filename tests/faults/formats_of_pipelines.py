@@ -22,7 +22,7 @@ from pipelines.entries import read_entries, read_picture
 from pipelines.journal import Journal
 from pipelines.project import Project, StageError
 from pipelines.record import RunRecord, read_model, read_record, write_record
-from pipelines.register import dvc_stage
+from pipelines.register import dvc_stages
 from pipelines.report import render_report, render_study
 from pipelines.settings import load_params
 from pipelines.studies.remembered import _kept, _recalled
@@ -181,7 +181,7 @@ def use_project(folder: Path, draws: bool = False) -> str:
     rows = [leaderboard_row(entry) for entry in entries]
     for path in (path for entry in entries for path in entry.pictures.values()):
         read_picture(path)
-    stages = {entry.name: dvc_stage(project, entry.name) for entry in entries}
+    stages = dvc_stages(project)
     content = digest(rows, entries, studies, stages)
     if content not in _RENDERED:  # rendering what was rendered before would show nothing new, slowly
         if draws and int(content, 16) % DRAWN == 0:

@@ -22,7 +22,7 @@ from pipelines import project as project_module
 from pipelines.entries import read_entries
 from pipelines.project import Project, StageError, stage, written_whole
 from pipelines.record import RunRecord, read_model, read_record
-from pipelines.register import dvc_stage
+from pipelines.register import dvc_stages
 from pipelines.settings import load_params
 from pipelines.studies.contract import read_study
 from pipelines.studies.remembered import remembered
@@ -98,7 +98,7 @@ def test_a_damaged_picture_is_named(studied: Lab) -> None:
 def test_a_damaged_lock_file_is_named(studied: Lab, content: bytes) -> None:
     (studied.project.root / "dvc.lock").write_bytes(content)
     with pytest.raises(StageError, match=r"dvc\.lock: is damaged .*; delete it and run `dvc repro`"):
-        dvc_stage(studied.project, "deep")
+        dvc_stages(studied.project)
 
 
 def counted(*, count: str) -> dict[str, Any]:
@@ -175,3 +175,16 @@ def test_what_the_system_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(SystemExit) as left:
         stage(main)
     assert left.value.code == "error: [Errno 13] Permission denied: 'data/mnist'"
+
+
+BOMB = f"seed: [&n0 [x, x, x], {', '.join(f'&n{n + 1} [*n{n}, *n{n}, *n{n}]' for n in range(30))}]"
+
+
+@pytest.mark.parametrize(
+    "text", ["seed: !!float ''", BOMB, "seed: &a [*a]", "seed: " + "[" * 3000, f"seed: {'x' * 9999}"]
+)
+def test_settings_that_no_parser_takes_are_refused_in_short_lines(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(StageError, match=r"params\.yaml:") as refused:
+        load_params(Project(tmp_path, tmp_path))
+    assert max(map(len, str(refused.value).splitlines())) < 1000

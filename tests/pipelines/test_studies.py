@@ -136,7 +136,9 @@ def test_denoising_stands_beside_doing_nothing_and_pca_of_no_more_numbers(projec
     study = studied(project, denoising)
     (train, _), (test, _) = split(project, "train"), split(project, "test")
     data = open_dataset(project.root / "data" / "digits")
-    raw = denoising.corrupted(data.schema.item, np.asarray(data.array("test")), MaskingNoise(share=0.5, fill="zero"), seed=0)
+    raw = denoising.corrupted(
+        data.schema.item, np.asarray(data.array("test")), MaskingNoise(share=0.5, fill="zero"), seed=0
+    )
     noisy = raw.reshape(len(raw), -1) / 255.0
     kept = int(study.figures["pca_components_masking_share_0.5_fill_zero"])
     assert kept < study.figures["pca_components_no_noise"] == 32
@@ -147,7 +149,9 @@ def test_denoising_stands_beside_doing_nothing_and_pca_of_no_more_numbers(projec
         assert study.figures[f"{way}_masking_share_0.5_fill_zero"] == pytest.approx(error, rel=1e-4)
     assert study.figures["noisy_no_noise"] == 0
     ratios, lowest = study.findings
-    assert re.search(r"gaussian, sigma 0.5, as in its training: 0.\d\d; masking, share 0.5, fill zero: .*; no noise: ", ratios)
+    assert re.search(
+        r"gaussian, sigma 0.5, as in its training: 0.\d\d; masking, share 0.5, fill zero: .*; no noise: ", ratios
+    )
     assert re.fullmatch(r"Lowest error: gaussian, sigma 0.5: [^;]+; masking, share 0.5, fill zero: [^;]+\.", lowest)
 
 
