@@ -234,7 +234,7 @@ def test_results_come_in_order_and_a_failure_loses_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="negative"):
         remembered(project, [{"value": 3}, {"value": -1}], doubled)
     kept = [json.loads(file.read_text()) for file in (tmp_path / ".hourglass" / "studies").glob("*.json")]
-    assert [result["double"] for result in kept] == [6], "what was running beside the failure is kept"
+    assert [one["result"]["double"] for one in kept] == [6], "what was running beside the failure is kept"
     results = remembered(project, [{"value": 5}, {"value": 3}, {"value": 4}], doubled)
     assert [result["double"] for result in results] == [10, 6, 8]
     assert {result["threads"] for result in results} == {1}
