@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed, shortfalls, spread
+from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.bottlenecks.vector_quantizer import CodebookSettings, VectorQuantizer, VectorQuantizerSettings
@@ -95,9 +95,9 @@ class ResidualQuantizer(Bottleneck):
         """
         residual, regrets, spreads = latents.float(), [], []
         for stage, indices in zip(self._stages(), self._by_stage(codes), strict=True):
-            distances = stage.distances(residual)
-            spreads.append(spread(distances))
-            regrets.append(shortfalls(-distances, indices) * (spreads[-1] / spreads[0]).sqrt())
+            gaps, spread = stage.margins(residual, indices)
+            spreads.append(spread)
+            regrets.append(gaps / spread * (spread / spreads[0]).sqrt())
             residual = residual - stage.embed(indices)
         return torch.stack(regrets, dim=-1).flatten(1)
 

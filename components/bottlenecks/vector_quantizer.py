@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed, shortfalls
+from components.bottlenecks.contract import SMALLEST, Bottleneck, CodeSpec, Squeezed
 from components.bottlenecks.gradients import rotated_through, straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.items import ItemSpec
@@ -145,12 +145,25 @@ class VectorQuantizer(Bottleneck):
         return F.embedding(codes.long(), self._entries())
 
     def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
-        """See :class:`Bottleneck`; entries are chosen by their squared distances."""
-        return shortfalls(-self.distances(latents), codes)
+        """See :class:`Bottleneck`; entries are chosen by their squared distances, see :func:`shortfalls`."""
+        gaps, spread = self.margins(latents, codes)
+        return gaps / spread
 
-    def distances(self, latents: Tensor) -> Tensor:
-        """Return the squared distances (batch, positions, entries), in float64, less the latents' own squares."""
-        return _distances(self._directed(latents.float()).double(), self._entries().double())
+    def margins(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how much farther than the nearest the chosen entries lie, (batch, positions), and what is far.
+
+        Both are of squared distances, in float64. The second is their :func:`spread` over the entries.
+        """
+        entries = self._entries().double()
+
+        def measured(vectors: Tensor, indices: Tensor) -> Tensor:
+            distances = _distances(vectors, entries)
+            gaps = distances.gather(-1, indices[..., None])[..., 0] - distances.amin(-1)
+            return torch.stack([gaps, distances.std(-1, correction=0)], -1)
+
+        vectors = self._directed(latents.float()).double()
+        gaps, deviations = _in_blocks(measured, entries, vectors, codes.long()).unbind(-1)
+        return gaps, deviations.mean().clamp(min=SMALLEST)
 
     def _directed(self, vectors: Tensor) -> Tensor:
         """Scale vectors (..., size) to length 1 where only their directions count."""
@@ -203,16 +216,18 @@ def _distances(vectors: Tensor, entries: Tensor) -> Tensor:
     return entries.square().sum(-1) - 2.0 * (vectors @ entries.T)
 
 
-def _in_blocks(work: Callable[[Tensor], Tensor], entries: Tensor, vectors: Tensor) -> Tensor:
-    """Return what `work` gives (...) of vectors (..., dimensions).
+def _in_blocks(work: Callable[..., Tensor], entries: Tensor, vectors: Tensor, *beside: Tensor) -> Tensor:
+    """Return what `work` gives, a row a vector, of vectors (..., dimensions) and what lies beside them, (...) each.
 
     It is given few enough vectors at a time for their distances to all entries to stay within BLOCK_BYTES. An exported
     graph has no blocks: its batches are the caller's.
     """
     rows = max(1, BLOCK_BYTES // (entries.element_size() * len(entries)))
     if torch.compiler.is_compiling() or vectors[..., 0].numel() <= rows:
-        return work(vectors)
-    return torch.cat([work(block) for block in torch.split(vectors.flatten(0, -2), rows)]).reshape(vectors.shape[:-1])
+        return work(vectors, *beside)
+    flat = (vectors.flatten(0, -2), *(tensor.flatten() for tensor in beside))
+    blocks = zip(*(torch.split(tensor, rows) for tensor in flat), strict=True)
+    return torch.unflatten(torch.cat([work(*block) for block in blocks]), 0, vectors.shape[:-1])
 
 
 def k_means(vectors: Tensor, centres: int, iterations: int = 10) -> tuple[Tensor, Tensor]:

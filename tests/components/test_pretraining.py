@@ -63,7 +63,8 @@ def test_a_layer_on_values_without_bounds_is_trained_on_the_squared_error() -> N
 
 
 def test_a_layer_sees_corrupted_items_in_training_alone_and_rebuilds_clean_ones(digit: ItemSpec) -> None:
-    layer = TiedAutoencoder(digit, 5, "relu", TrainingSettings(), MaskingNoise(share=1.0), within_unit=True)
+    masking = MaskingNoise(share=1.0, fill="zero", clean=0)
+    layer = TiedAutoencoder(digit, 5, "relu", TrainingSettings(), masking, within_unit=True)
     items = torch.full((3, 8, 8, 1), 255, dtype=torch.uint8)
     with torch.no_grad():
         blank = float(layer.train().losses(items)["cross_entropy"])
