@@ -193,6 +193,7 @@ def repeated(before: dict[int, list[int]], after: dict[int, list[int]]) -> list[
 def result(project: Sandbox) -> dict[str, Any]:
     """Return a sweep's record without times and nodes."""
     record: dict[str, Any] = json.loads((project.root / "runs" / EXPERIMENT / "record.json").read_text())
+    del record["digest"]  # it covers the times as well
     for trial in record["trials"]:
         del trial["started"], trial["node"]
         for epoch in trial["history"]:
