@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,15 @@ class State:
     def save(self, path: Path) -> None:
         """Write to `path`, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # a writer elsewhere has one of its own
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # a writer elsewhere has one of its own
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         # One entry of metadata: the order of several is the serializer's whim, and equal states make equal files.
         rest = json.dumps(self.rest | {SHA256: _digest(tensors, self.rest)})
-        save_file(tensors, partial, metadata={"rest": rest})
-        partial.replace(path)
+        try:
+            save_file(tensors, partial, metadata={"rest": rest})
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> State:

@@ -142,8 +142,10 @@ def _join(address: str) -> None:
     """Connect to the running cluster that RAY_ADDRESS names.
 
     Raises:
-        StageError: nobody answers there, or it refuses.
+        StageError: nobody answers there, or it refuses; or it is no address of a cluster's head.
     """
+    if address == "local" or address.startswith("ray://"):
+        raise StageError(f"RAY_ADDRESS is {address}, must be host:port of a cluster's head, or auto")
     _knock(address)
     import ray
 

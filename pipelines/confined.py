@@ -21,7 +21,10 @@ from pipelines.project import StageError
 
 Emit = Callable[[Any], None]
 
+TICK = 0.05  # seconds between two looks at the worker
 PAUSE = 0.5  # seconds between two looks at the vital processes
+PATIENCE = 30.0  # seconds for killed processes to go: one that waits for a dead disk cannot
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Lost(RuntimeError):  # noqa: N818
@@ -44,10 +47,12 @@ def confined(work: Callable[[Emit], None], log: Path, vital: tuple[str, ...] = (
     lifeline, ours = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until the warden has handlers of its own
     if not (warden := os.fork()):
         os.close(words)
         os.close(ours)
         _watch_over(work, mouth, log, lifeline, vital)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(mouth)
     os.close(lifeline)
     last: tuple[str, Any] = ("lost", "")
@@ -61,8 +66,9 @@ def confined(work: Callable[[Emit], None], log: Path, vital: tuple[str, ...] = (
                     yield value
     finally:
         os.close(ours)
-        _, status = os.waitpid(warden, 0)
+        os.waitid(os.P_PID, warden, os.WEXITED | os.WNOWAIT)  # not reaped yet: its id stays that of its session
         _kill_session(warden)  # the warden may have been killed itself
+        _, status = os.waitpid(warden, 0)
     kind, value = last
     if kind == "refused":
         raise StageError(value)
@@ -82,34 +88,39 @@ def _watch_over(work: Callable[[Emit], None], mouth: int, log: Path, lifeline: i
     code = 1
     try:
         os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDING:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         if not (worker := os.fork()):
             os.close(lifeline)
             _do(work, mouth, log)
         os.close(mouth)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         code = _outcome(worker, lifeline, vital)
-        _kill_session(os.getpid())
     finally:
-        os._exit(code)
+        try:
+            _kill_session(os.getpid())
+        finally:
+            os._exit(code)
 
 
 def _outcome(worker: int, lifeline: int, vital: tuple[str, ...]) -> int:
     """Wait for the end of the worker, of a vital process, or of the process that the lifeline leads to."""
     seen: set[str] = set()
-    handle = os.pidfd_open(worker)
+    looked = time.monotonic()
     while True:
-        ended, _, _ = select.select([handle, lifeline], [], [], PAUSE)
-        if handle in ended:
-            code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-            return code if code >= 0 else 128 - code
-        if lifeline in ended:
+        if select.select([lifeline], [], [], TICK)[0]:
             return 0
-        alive = {name for _, name in _session(os.getpid())} & set(vital)
-        if seen - alive:
-            return VITAL_GONE
-        seen |= alive
+        ended, status = os.waitpid(worker, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+        if time.monotonic() - looked >= PAUSE:
+            looked = time.monotonic()
+            alive = {name for _, name in _session(os.getpid())} & set(vital)
+            if seen - alive:
+                return VITAL_GONE
+            seen |= alive
 
 
 def _do(work: Callable[[Emit], None], mouth: int, log: Path) -> None:
@@ -144,8 +155,9 @@ def in_one_line(error: BaseException) -> str:
 
 
 def _kill_session(leader: int) -> None:
-    """Kill every process of a session but its leader, until there is none."""
-    while members := [pid for pid, _ in _session(leader) if pid != leader]:
+    """Kill every process of a session but its leader, until there is none or PATIENCE is over."""
+    deadline = time.monotonic() + PATIENCE
+    while (members := [pid for pid, _ in _session(leader) if pid != leader]) and time.monotonic() < deadline:
         for pid in members:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -160,9 +172,10 @@ def _session(leader: int) -> list[tuple[int, str]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                head, _, rest = (entry / "stat").read_text().rpartition(")")
+                text = (entry / "stat").read_text(encoding="utf-8", errors="replace")  # a name is any bytes
             except OSError:
                 continue  # ended meanwhile
+            head, _, rest = text.rpartition(")")
             state, _, _, session = rest.split()[:4]
             if int(session) == leader and state not in "ZX":
                 found.append((int(entry.name), head.partition("(")[2]))

@@ -13,7 +13,7 @@ Each file holds a checksum of itself. A journal that is damaged is refused: nobo
 from __future__ import annotations
 
 import json
-import os
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +143,7 @@ class Journal:
         return dict(entry)
 
     def _write(self, entry: dict[str, Any]) -> None:
-        partial = self.entry.with_name(f"{self.entry.name}.{os.getpid()}.partial")
+        partial = self.entry.with_name(f"{self.entry.name}.{secrets.token_hex(4)}.partial")
         partial.write_text(json.dumps(entry | {SHA256: digest_of(entry)}), encoding="utf-8")
         partial.replace(self.entry)
 

@@ -52,6 +52,8 @@ def main(name: str) -> None:
         run_trials(plan, live)
         record = record_of(plan, git_commit(project))
         live.complete(record)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # the trials are done; what is left takes a moment
         write_run(project.run(name), plan, record)
         plan.forget()
     best = record.best_metrics[plan.objective]
@@ -66,14 +68,16 @@ def terminable(plan: SweepPlan) -> Iterator[None]:
     Raises:
         StageError: one of them came.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
         to_go = f"{plan.left()} of {plan.budget.trials} trials to go"
         raise StageError(f"{plan.name}: cut off with {to_go}; run it again to go on") from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_trials(plan: SweepPlan, live: LiveTracking) -> None:
@@ -223,6 +227,7 @@ def record_of(plan: SweepPlan, commit: str) -> RunRecord:
     Raises:
         StageError: no trial came to a result.
     """
+    check_journals(plan.folder, plan.objective)
     trials = tuple(plan.trials())
     scored = [(trial, epoch) for trial in trials if (epoch := trial.best(plan.objective))]
     if not scored:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import OutOfMemoryError
+import torch
 
 from components.items import ItemSpec
 from components.models import Epoch, TrainingRun
@@ -18,6 +18,9 @@ from pipelines.code import code_digest
 from pipelines.journal import Journal, now
 from pipelines.record import EpochRecord
 from pipelines.settings import ExperimentSettings
+
+# In what torch says where memory, a GPU or the link between GPUs fails.
+SIGNS_OF_THE_MACHINE = ("can't allocate memory", "out of memory", "CUDA error", "CUBLAS_STATUS", "cuDNN error", "NCCL")
 
 
 class TrialFailed(RuntimeError):  # noqa: N818
@@ -130,6 +133,9 @@ def train_trial(
         journal.expect(attempt)
         journal.close("diverged", str(error))
         return
+    except TrialFailed:
+        journal.expect(attempt)  # an attempt that was given up has no say
+        raise
     journal.close("finished")
 
 
@@ -141,7 +147,19 @@ def _epochs(
         settings = ExperimentSettings.model_validate(experiment).model_settings(parameters)
         model = settings.build(ItemSpec.model_validate(item), seed=run.seed)
         yield from model.fit(run, resume)
-    except (Diverged, OSError, MemoryError, OutOfMemoryError):  # all but the first are the machine's
+    except Diverged:
         raise
     except Exception as error:
+        if is_the_machines(error):
+            raise
         raise TrialFailed(f"{type(error).__name__}: {error}") from error
+
+
+def is_the_machines(error: Exception) -> bool:
+    """Return whether an error is a fault of the machine, so that another machine, or a later time, may do without it.
+
+    torch raises a plain RuntimeError where memory or a GPU fails it.
+    """
+    if isinstance(error, OSError | MemoryError | ImportError | torch.OutOfMemoryError | torch.AcceleratorError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS_OF_THE_MACHINE)

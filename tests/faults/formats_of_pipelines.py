@@ -188,7 +188,7 @@ def use_project(folder: Path, draws: bool = False) -> str:
             write_reports(folder / "reports", entries, rows, studies)
         told = [render_report(entries, {}, studies), *map(render_study, studies)]
         for entry in entries:
-            one = Projection(entry, project.bundle(entry.name), stages[entry.name])
+            one = Projection(entry, project.bundle(entry.name), stages.get(entry.name, "none"))
             told += [one.content, *one.tags.values(), one._note()]
         for result in studies:
             told += [StudyProjection(result, 0).content, StudyProjection(result, 0)._note()]

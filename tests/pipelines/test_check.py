@@ -132,7 +132,7 @@ def test_all_is_well_with_the_projects_own_settings_and_neither_ray_nor_mlflow_i
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("params.yaml: no mistakes; datasets 1, experiments 18, studies 9")
+    assert done.stdout.startswith("params.yaml: no mistakes; datasets 1, experiments 19, studies 9")
 
 
 def test_dvc_asks_for_no_kind_of_study_that_is_left_out(sandbox: Sandbox) -> None:

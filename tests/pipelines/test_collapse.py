@@ -124,15 +124,17 @@ def test_a_collapsed_model_is_a_red_finding_and_good_for_nothing(finished: Sandb
     assert "discrete codes: can be indexed" not in html
 
 
-def test_a_collapsed_model_gets_no_alias_and_loses_the_one_it_has(finished: Sandbox) -> None:
+def test_a_collapsed_model_gets_no_alias_and_loses_the_one_it_has(
+    finished: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     client = Store.of(finished.root).client
     assert client.get_registered_model("bits").aliases == {}
     assert "1 code for" in client.get_model_version("bits", "1").tags["collapsed"]
     for alias in ("champion", "made-by-hand"):
         client.set_registered_model_alias("bits", alias, "1")
-    with contextlib.chdir(finished.root), pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        register.main()
+    monkeypatch.chdir(finished.root)
+    register.main()
     assert list(client.get_registered_model("bits").aliases) == ["made-by-hand"]
 
 

@@ -143,7 +143,7 @@ def test_a_dvc_experiments_copy_keeps_its_home(tmp_path: Path, monkeypatch: pyte
         ("seed: 0\n".encode("utf-16"), r"line 1, byte 0 is 0xff: is not UTF-8; save the file as UTF-8"),
         (b"seed: 0\n\0\n", "unacceptable character #x0000"),
         (b"seed: !!int x\n", "invalid literal for int"),
-        (b"seed: &a [*a]\n", "Circular reference"),
+        (b"seed: &a [*a]\n", "or itself, by its aliases"),
         (b"? [1, 2]\n: 3\n", "keys must be str"),
         (b"[" * 3000, "recursion"),
     ],
