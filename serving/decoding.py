@@ -16,7 +16,7 @@ from PIL import Image
 from serving.bundle import BATCH_SIZE, Bundle
 from serving.inputs import local_path
 from serving.locks import locked
-from serving.shards import ShardsError, check_shards, read_codes, read_codes_manifest
+from serving.shards import CodesManifest, ShardsError, check_shards, read_codes, read_codes_manifest
 
 INDEX = "index.jsonl"
 ITEMS = "items.npy"
@@ -48,6 +48,8 @@ def decode_from_shards(
         LockedError: another process is writing `out`.
     """
     codes, out = local_path(codes), local_path(out).absolute()
+    if not out.name:
+        raise ShardsError(f"{out}: give a folder that does not exist or is empty")
     manifest = read_codes_manifest(codes)
     made_by = manifest.job.bundle
     if made_by.digest != bundle.manifest.digest:
@@ -63,7 +65,7 @@ def decode_from_shards(
         partial = out.with_name(f".{out.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        decoded = _decoded(codes, bundle, batch_size, progress)
+        decoded = _decoded(codes, manifest, bundle, batch_size, progress)
         if bundle.manifest.item.kind == "image":
             _write_pictures(partial, decoded)
         else:
@@ -73,9 +75,9 @@ def decode_from_shards(
 
 
 def _decoded(
-    codes: Path, bundle: Bundle, batch_size: int, progress: Callable[[int], None]
+    codes: Path, manifest: CodesManifest, bundle: Bundle, batch_size: int, progress: Callable[[int], None]
 ) -> Iterator[tuple[list[str], NDArray[Any]]]:
-    for ids, shard in read_codes(codes):
+    for ids, shard in read_codes(codes, manifest):
         for start in range(0, len(ids), batch_size):
             batch = slice(start, start + batch_size)
             yield ids[batch], bundle.decode(shard[batch], batch_size)

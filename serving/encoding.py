@@ -18,7 +18,7 @@ from serving.batches import InputError, Source, batches
 from serving.bundle import BATCH_SIZE, Bundle
 from serving.inputs import local_path
 from serving.locks import locked
-from serving.shards import Bundled, CodesManifest, Job, SkippedItem
+from serving.shards import SHARD_FILE, Bundled, CodesManifest, Job, SkippedItem
 from serving.writing import SHARD_SIZE, ShardWriter
 
 LOCK = ".lock"
@@ -72,6 +72,9 @@ def encode_to_shards(
         shard_size=whole_batches,
     )
     folder = local_path(out)
+    read = Path(source.path).resolve()
+    if read.parent == folder.resolve() and SHARD_FILE.fullmatch(read.name):
+        raise InputError(f"{source.path}: lies in {folder} and is named as a shard; give another folder for the codes")
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK, folder):
         writer = ShardWriter(folder, job, bundle.manifest.code, overwrite=overwrite)
@@ -101,8 +104,10 @@ def _repair(source: Source, bundle: Bundle, writer: ShardWriter, progress: Calla
         if not writer.is_whole(index):
             # What is broken among their items was skipped before.
             with closing(_encoded_shards(source, bundle, writer.job, start, "skip", lambda entries: None)) as shards:
-                shard = next(shards)
+                shard = next(shards, _Shard())
             source.check_unchanged()
+            if not shard.ids:
+                raise InputError(f"{source.path}: has no items from {start} on, {record.shard.file} was made of some")
             writer.replace(index, shard.ids, np.concatenate(shard.codes))
             log.warning("%s was missing or damaged: encoded again", writer.folder / record.shard.file)
         progress(record.shard.stop - start)

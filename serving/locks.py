@@ -40,7 +40,8 @@ def locked(path: Path, folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            if _is_at(file.fileno(), path):  # where somebody removed it, what is there now is another's
+                path.unlink(missing_ok=True)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

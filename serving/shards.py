@@ -114,7 +114,11 @@ class CodesManifest(_Sealed):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
+        stop = 0
         for index, shard in enumerate(self.shards):
+            if shard.stop - stop < shard.count:
+                raise ValueError(f"{shard.file} counts {shard.count} items of entries {stop} to {shard.stop}")
+            stop = shard.stop
             if shard.file != shard_file(index):
                 raise ValueError(f"shard {index} is {shard.file[:40]!r}, must be {shard_file(index)!r}")
             full = index < len(self.shards) - 1
@@ -123,6 +127,8 @@ class CodesManifest(_Sealed):
                 raise ValueError(f"{shard.file} counts {shard.count} items, {must} {self.job.shard_size}")
         if (total := sum(shard.count for shard in self.shards)) != self.items:
             raise ValueError(f"items is {self.items}, the shards count {total}")
+        if stop > self.items + len(self.skipped):
+            raise ValueError(f"the shards end at entry {stop}, {self.items} items and {len(self.skipped)} skipped")
         return self
 
 
@@ -183,14 +189,18 @@ def rows_of(path: Path) -> int:
         raise ShardsError(f"{path}: not a shard of codes: {error}") from error
 
 
-def read_codes(folder: str | Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
+def read_codes(folder: str | Path, manifest: CodesManifest | None = None) -> Iterator[tuple[list[str], NDArray[Any]]]:
     """Read a folder of codes, a shard at a time: ids, n, and codes (n, *code shape).
+
+    Args:
+        folder: that `encode_to_shards` has finished.
+        manifest: the folder's, where it was read before.
 
     Raises:
         ShardsError: the manifest or a shard is missing, or is not what the manifest says.
     """
     folder = Path(folder)
-    manifest = read_codes_manifest(folder)
+    manifest = manifest or read_codes_manifest(folder)
     check_shards(folder, manifest)
     for shard in manifest.shards:
         path = folder / shard.file

@@ -84,7 +84,7 @@ class ParquetOfImages:
         """
         mean = repeated = 0
         for chunk in map(row_group.column, range(row_group.num_columns)):
-            if chunk.path_in_schema not in self._columns:
+            if not any(f"{chunk.path_in_schema}.".startswith(f"{column}.") for column in self._columns):
                 continue
             unpacked, packed = chunk.total_uncompressed_size, chunk.total_compressed_size
             if unpacked > BATCH_BYTES and unpacked > EXPANSION * packed:

@@ -28,6 +28,7 @@ from serving.shards import (
     ShardsError,
     SkippedItem,
     check_no_others,
+    check_shards,
     read_codes_manifest,
     read_record,
     rows_of,
@@ -109,14 +110,14 @@ class ShardWriter:
         """
         shard = self.finished[index].shard
         partial = self._partial_shard(shard.file, ids, codes)
-        same = sha256_of(partial) == shard.sha256
+        same = len(ids) == shard.count and sha256_of(partial) == shard.sha256
         if same:
             _publish(partial, self.folder / shard.file)
         if self.manifest is not None:
             shutil.rmtree(self.folder / PROGRESS)
         if not same:
             raise ShardsError(
-                f"{self.folder / shard.file}: missing or damaged, and its items have other codes now, as they may with "
+                f"{self.folder / shard.file}: missing or damaged, and its items give other bytes now, as they may with "
                 "other versions of the libraries; encode all of them into another folder"
             )
 
@@ -132,6 +133,7 @@ class ShardWriter:
             seconds=seconds,
             items_per_second=encoded / seconds if seconds else 0.0,
         ).sealed()
+        check_shards(self.folder, manifest)  # somebody may have removed what was written
         self._write_json(self.folder / MANIFEST, manifest)
         shutil.rmtree(self.folder / PROGRESS)
         return manifest
@@ -179,8 +181,8 @@ class ShardWriter:
         return self.folder / PROGRESS / f"part-{index:05d}.json"
 
     def _partial(self, path: Path) -> Path:
-        (self.folder / PROGRESS).mkdir(parents=True, exist_ok=True)
-        return self.folder / PROGRESS / f"{path.name}.{os.getpid()}"
+        (self.folder / PROGRESS).mkdir(exist_ok=True)
+        return self.folder / PROGRESS / f"{path.name}.partial"
 
     def _write_json(self, path: Path, record: BaseModel) -> None:
         partial = self._partial(path)
@@ -193,6 +195,11 @@ def _publish(partial: Path, path: Path) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name too
+    finally:
+        os.close(folder)
 
 
 def _check_same(folder: Path, what: str, found: Job, wanted: Job) -> None:

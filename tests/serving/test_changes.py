@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from test_encoding import encode, files
+from test_inputs import png
 
 from serving.bundle import Bundle
 from serving.decoding import decode_from_shards
 from serving.inputs import InputError, open_input
 from serving.locks import LockedError, locked
+from serving.shards import ShardsError
 
 
 @pytest.fixture
@@ -179,3 +181,46 @@ def encode_source(source, bundle: Bundle, out: Path, on_error: str) -> None:
     from serving.encoding import encode_to_shards
 
     encode_to_shards(source, bundle, out, batch_size=4, shard_size=8, on_error=on_error)
+
+
+def test_a_folder_that_is_emptied_while_a_job_writes_to_it_is_not_called_done(
+    tmp_path: Path, array: Path, linear: Bundle
+) -> None:
+    out = tmp_path / "out"
+
+    def empty() -> None:
+        for path in out.glob("part-*"):
+            path.unlink()
+
+    with pytest.raises(ShardsError, match=r"part-00000\.parquet: the manifest names this file, and it is not there"):
+        encode(array, linear, out, progress=at(20, empty))
+    assert not (out / "manifest.json").exists()
+
+
+def test_a_lock_that_was_removed_takes_nobody_elses_with_it(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with locked(path, tmp_path):
+        path.unlink()
+        with locked(path, tmp_path):
+            theirs = path.stat().st_ino
+            with pytest.raises(LockedError), locked(path, tmp_path):
+                pass
+            assert path.stat().st_ino == theirs
+    first = locked(path, tmp_path)
+    first.__enter__()
+    path.unlink()
+    with locked(path, tmp_path):
+        first.__exit__(None, None, None)
+        assert path.exists()
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_an_input_that_is_named_as_a_shard_is_not_written_over(
+    tmp_path: Path, pictures: np.ndarray, linear: Bundle, overwrite: bool
+) -> None:
+    source = tmp_path / "part-00000.parquet"
+    pq.write_table(pa.table({"image": [png(picture) for picture in pictures]}), source)
+    content = source.read_bytes()
+    with pytest.raises(InputError, match=r"part-00000\.parquet: lies in .* and is named as a shard"):
+        encode(source, linear, tmp_path, overwrite=overwrite)
+    assert source.read_bytes() == content

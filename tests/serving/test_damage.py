@@ -85,7 +85,7 @@ def test_a_shard_that_cannot_be_made_as_it_was_is_refused(
     lose(codes / "part-00001.parquet")
     original = Bundle.encode
     monkeypatch.setattr(Bundle, "encode", lambda self, items, size: original(self, items, size) + 1e-3)
-    with pytest.raises(ShardsError, match=r"part-00001\.parquet: missing or damaged, and its items have other codes"):
+    with pytest.raises(ShardsError, match=r"part-00001\.parquet: missing or damaged, and its items give other bytes"):
         encode(array, linear, codes)
     assert not (codes / "part-00001.parquet").exists()
 
@@ -202,3 +202,15 @@ def test_a_record_of_progress_that_is_wrong_is_not_believed(
     path.write_text(json.dumps(record))
     encode(array, linear, tmp_path / "out")
     assert files(tmp_path / "out") == files(codes)
+
+
+def test_entries_that_do_not_fit_a_shards_count_are_refused(codes: Path, array: Path, linear: Bundle) -> None:
+    path = codes / "manifest.json"
+    manifest = CodesManifest.model_validate_json(path.read_bytes())
+    for index, stop in ((0, 9999), (0, 3), (2, 24)):
+        shards = list(manifest.shards)
+        shards[index] = shards[index].model_copy(update={"stop": stop})
+        changed = manifest.model_copy(update={"shards": tuple(shards)}).sealed()
+        path.write_text(changed.model_dump_json())
+        with pytest.raises(ShardsError, match="entr"):
+            encode(array, linear, codes)

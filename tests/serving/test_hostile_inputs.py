@@ -102,6 +102,14 @@ def test_a_column_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path: Path,
         list(source.chunks(0, 512))
 
 
+def test_ids_count_as_well_however_they_are_nested(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tables, "BATCH_BYTES", 1 << 20)
+    rows = pa.table({"id": [["x" * (1 << 18)]] * 5, "image": [b""] * 5})
+    pq.write_table(rows, tmp_path / "t.parquet", compression="zstd", use_dictionary=False)
+    with pytest.raises(InputError, match=r"row group 0: id\.list\.element unpacks \d+ bytes to \d+"):
+        list(open_input(tmp_path / "t.parquet", GREY).chunks(0, 512))
+
+
 def test_an_image_that_is_too_large_is_named(tmp_path: Path, pictures: np.ndarray, monkeypatch) -> None:
     monkeypatch.setattr(tables, "IMAGE_BYTES", 1000)
     images = [png(pictures[0]), bytes(1001), png(pictures[1])]
