@@ -86,10 +86,9 @@ def model_mistakes(name: str, experiment: ExperimentSettings, data: Outline, mad
     """Yield what the items cannot go through, at every corner of an experiment's search space; note the models."""
     for parameters in corners(experiment.space):
         try:
-            settings = experiment.model_settings(parameters)
-            made.append((settings, settings.build(data.item)))
+            made.append(experiment.build(name, parameters, data.item))
         except SettingError as error:
-            yield str(error.under(f"experiments.{name}.model"))
+            yield str(error)
         except ValidationError:
             return  # the draft has named it
 

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from components.data import DatasetSettings
 from components.items import ItemSpec
-from components.models import ModelSettings, PCASettings
+from components.models import Model, ModelSettings, PCASettings
 from components.settings import SettingError, Settings
 from items.errors import one_line
 from pipelines.mistakes import readable
@@ -81,10 +81,21 @@ class ExperimentSettings(Settings):
             SettingError: a model cannot take these items.
         """
         for parameters in corners(self.space):
-            try:
-                self.model_settings(parameters).build(item)
-            except SettingError as error:
-                raise error.under(f"experiments.{name}.model") from None
+            self.build(name, parameters, item)
+
+    def build(self, name: str, parameters: Parameters, item: ItemSpec) -> tuple[ModelSettings, Model]:
+        """Return the model's settings at a point of the space, and the model.
+
+        Raises:
+            SettingError: the model cannot take these items, or is larger than can be built.
+        """
+        settings, path = self.model_settings(parameters), f"experiments.{name}.model"
+        try:
+            return settings, settings.build(item)
+        except SettingError as error:
+            raise error.under(path) from None
+        except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # torch, asked for too large a tensor
+            raise SettingError(path, one_line(error, 200), "must be a model that can be built") from error
 
 
 class Params(Settings):

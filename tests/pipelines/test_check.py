@@ -135,6 +135,15 @@ def test_all_is_well_with_the_projects_own_settings_and_neither_ray_nor_mlflow_i
     assert done.stdout.startswith("params.yaml: no mistakes; datasets 1, experiments 19, studies 9")
 
 
+@pytest.mark.parametrize("hidden", [10**30, 10**12])
+def test_a_model_that_is_too_large_to_be_built_is_named(complaints: Callable[[Tree], list[str]], hidden: int) -> None:
+    tree = copy.deepcopy(PARAMS)
+    tree["experiments"]["digits-deep"]["model"]["network"]["hidden"] = [hidden]
+    (complaint,) = complaints(tree)
+    assert complaint.startswith("experiments.digits-deep.model: ")
+    assert complaint.endswith(", must be a model that can be built")
+
+
 def test_dvc_asks_for_no_kind_of_study_that_is_left_out(sandbox: Sandbox) -> None:
     given = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["vars"][0]["studies"]
     assert given == {kind: {} for kind in STUDIES}
