@@ -109,12 +109,15 @@ def _outcome(worker: int, lifeline: int, vital: tuple[str, ...]) -> int:
     seen: set[str] = set()
     looked = time.monotonic()
     while True:
-        if select.select([lifeline], [], [], TICK)[0]:
-            return 0
+        cut = bool(select.select([lifeline], [], [], TICK)[0])
+        if cut:
+            time.sleep(TICK)  # the other end also lets go where the worker is dying, a moment before it has ended
         ended, status = os.waitpid(worker, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+        if cut:
+            return 0
         if time.monotonic() - looked >= PAUSE:
             looked = time.monotonic()
             alive = {name for _, name in _session(os.getpid())} & set(vital)
