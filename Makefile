@@ -30,9 +30,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 repro: $(INSTALLED)
-	@python -m pipelines.check
+	@python -m pipelines.settings.check
 	dvc repro
-	@python -m pipelines.whereabouts
+	@python -m pipelines.register.next_steps
 
 # A worker for each CPU; TESTS=tests/serving runs a part.
 test: $(INSTALLED)

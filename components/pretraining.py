@@ -20,13 +20,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from components.corruptions import CorruptionSettings, NoCorruption
-from components.items import ItemSpec
 from components.models.contract import Epoch, Scaling, TrainingRun
 from components.models.tied import TiedAutoencoder
 from components.networks.mlp import Activation
 from components.penalties import ContractiveSettings
 from components.settings import Settings
 from components.training import TrainingSettings, as_tensor
+from items.spec import ItemSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipelines.settings import parse_params
+from pipelines.settings.params import parse_params
 from pipelines.studies.settings import StudiesSettings
 
 REPOSITORY = Path(__file__).parents[1]

@@ -20,8 +20,8 @@ from torch import Tensor
 from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed, shortfalls
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
-from components.items import ItemSpec
 from components.settings import Settings
+from items.spec import ItemSpec
 
 
 class BinarySettings(Settings):

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed, shortfalls
 from components.bottlenecks.rates import refuse_dearer
-from components.items import ItemSpec
 from components.settings import Settings
+from items.spec import ItemSpec
 
 
 class CategoricalSettings(Settings):

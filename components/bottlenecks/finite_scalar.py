@@ -19,8 +19,8 @@ from torch import Tensor
 from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
-from components.items import ItemSpec
 from components.settings import Settings
+from items.spec import ItemSpec
 
 EPSILON = 1e-3  # keeps tanh's ends from rounding to one level too many
 MOST = 65536

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed
 from components.bottlenecks.rates import refuse_wider
-from components.items import ItemSpec
 from components.settings import Settings
+from items.spec import ItemSpec
 
 LIMIT = 10.0  # log-variances stay between -10 and 10: deviations from 0.007 to 148
 

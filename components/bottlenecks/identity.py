@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
-from components.items import ItemSpec
 from components.settings import SettingError, Settings
+from items.spec import ItemSpec
 
 
 class IdentitySettings(Settings):

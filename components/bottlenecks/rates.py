@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from components.bottlenecks.contract import CodeSpec
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 
 def refuse_dearer(code: CodeSpec, item: ItemSpec, key: str, value: object) -> None:

@@ -18,7 +18,7 @@ from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.bottlenecks.vector_quantizer import CodebookSettings, VectorQuantizer, VectorQuantizerSettings
-from components.items import ItemSpec
+from items.spec import ItemSpec
 
 
 class ResidualQuantizerSettings(CodebookSettings):

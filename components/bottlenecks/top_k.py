@@ -16,8 +16,8 @@ from torch import Tensor
 
 from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed, spread
 from components.bottlenecks.rates import refuse_wider
-from components.items import ItemSpec
 from components.settings import SettingError, Settings
+from items.spec import ItemSpec
 
 
 class TopKSettings(Settings):

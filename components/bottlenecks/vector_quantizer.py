@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from components.bottlenecks.contract import SMALLEST, Bottleneck, CodeSpec, Squeezed
 from components.bottlenecks.gradients import rotated_through, straight_through
 from components.bottlenecks.rates import refuse_dearer
-from components.items import ItemSpec
 from components.settings import Settings
+from items.spec import ItemSpec
 
 BLOCK_BYTES = 2**26  # of the distances between vectors and entries that are held at a time
 

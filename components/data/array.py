@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from components.data.checks import first_not_finite
 from components.data.errors import DataError
 from components.data.raw import Fraction, Outline, RawDataset, check_fractions, deal, split_sizes, take
-from components.items import ItemSpec
 from components.settings import Settings
 from items.errors import ItemError
 from items.npy import NpyFile
+from items.spec import ItemSpec
 
 
 class ArraySettings(Settings):

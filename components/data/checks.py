@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.data.errors import DataError
-from components.items import ItemSpec
+from items.spec import ItemSpec
 
 _VALUES_AT_ONCE = 1 << 22  # so that checking a memory-mapped array takes little memory
 

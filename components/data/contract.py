@@ -32,8 +32,8 @@ from components.data.schema import (
     read_schema,
     validation_reason,
 )
-from components.items import ItemSpec
 from items.errors import one_line
+from items.spec import ItemSpec
 
 SCHEMA_FILE = "schema.json"
 _STORED: tuple[Literal["uint8", "int32", "int64", "float32"], ...] = ("uint8", "int32", "int64", "float32")

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from components.data.raw import Outline, RawDataset, deal, take
-from components.items import ItemSpec
 from components.settings import SettingError, Settings
+from items.spec import ItemSpec
 
 COUNT = 1797
 

@@ -20,11 +20,11 @@ from pydantic import BeforeValidator, Field
 from components.data.errors import DataError
 from components.data.raw import Fraction, Outline, RawDataset, check_fractions, shuffled, split_sizes
 from components.data.schema import SplitName
-from components.items import ItemSpec
 from components.settings import Settings
 from items.errors import ItemError
 from items.files import names_below, path_within, read_within
 from items.pixels import SUFFIXES, Channels, Fit, channels_of, decode
+from items.spec import ItemSpec
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(lambda given: (given, given) if isinstance(given, int) else given)]

@@ -13,8 +13,8 @@ from components.data.errors import DataError
 from components.data.fetch import Way, fetch
 from components.data.idx import read_idx
 from components.data.raw import Outline, RawDataset, shuffled
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 COUNT = 60_000  # images to train on
 

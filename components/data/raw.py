@@ -13,8 +13,8 @@ from pydantic import Field
 
 from components.data.errors import DataError
 from components.data.schema import SplitName
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 

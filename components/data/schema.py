@@ -10,9 +10,9 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from components.data.errors import DataError
-from components.items import ItemSpec
 from components.settings import Settings
 from items.errors import one_line
+from items.spec import ItemSpec
 
 FORMAT: Final = "hourglass/prepared-dataset"
 VERSION: Final = 1

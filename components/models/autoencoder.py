@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from components.bottlenecks import Bottleneck, BottleneckSettings
 from components.corruptions import Corruption, CorruptionSettings, NoCorruption
-from components.items import ItemSpec
 from components.models.contract import Epoch, Model, Scaling, TrainingRun, cross_entropies, squared_error
 from components.networks import NetworkSettings
 from components.penalties import Activity, Penalty, PenaltySettings
 from components.settings import SettingError, Settings
 from components.state import State
 from components.training import TrainingSettings, descend
+from items.spec import ItemSpec
 
 Reconstruction = Literal["squared_error", "bernoulli"]
 

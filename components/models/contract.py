@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.bottlenecks.contract import CodeSpec
-from components.items import ItemSpec
 from components.state import State
+from items.spec import ItemSpec
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from components.bottlenecks.identity import Identity
 from components.corruptions import Corruption
-from components.items import ItemSpec
 from components.models.autoencoder import Autoencoder
 from components.models.contract import squared_error
 from components.networks.mlp import Activation, MLPSettings
 from components.penalties import Activity, Penalty
 from components.training import TrainingSettings
+from items.spec import ItemSpec
 
 
 class TiedAutoencoder(Autoencoder):

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.items import ItemSpec
 from components.settings import SettingError, Settings
+from items.spec import ItemSpec
 
 
 class ConvSettings(Settings):

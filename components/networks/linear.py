@@ -11,9 +11,9 @@ from typing import Literal
 
 from torch import nn
 
-from components.items import ItemSpec
 from components.networks.mlp import MLPSettings
 from components.settings import Settings
+from items.spec import ItemSpec
 
 
 class LinearSettings(Settings):

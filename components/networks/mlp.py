@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.items import ItemSpec
 from components.settings import Settings
+from items.spec import ItemSpec
 
 Activation = Literal["relu", "silu", "gelu", "tanh", "sigmoid"]
 

@@ -21,12 +21,12 @@ from components.models import AutoencoderSettings
 from components.models.autoencoder import Autoencoder
 from components.settings import SettingError
 from components.training import as_tensor
+from pipelines.plots.style import ACCENT, INK, PALETTE
 from pipelines.project import Project, StageError, stage
-from pipelines.record import RunRecord, read_model, read_record
-from pipelines.settings import Params, load_params
+from pipelines.settings.params import Params, load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
 from pipelines.studies.settings import BoundsSettings
-from pipelines.style import ACCENT, INK, PALETTE
+from pipelines.sweep.record import RunRecord, read_model, read_record
 
 SAMPLES = {"quick": 10, "paper": 1000}  # codes an item; 1000 as Jang et al. draw for their multi-sample bound
 

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from items.errors import first_mistake
+from pipelines.plots.style import save
 from pipelines.project import Project, StageError, written_whole
-from pipelines.style import save
 
 STUDY = "study.json"
 

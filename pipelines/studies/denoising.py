@@ -19,17 +19,17 @@ from matplotlib.figure import Figure
 from components import metrics
 from components.corruptions import Corruption, NoCorruption
 from components.data import PreparedDataset
-from components.items import ItemSpec
 from components.models import PCASettings, TrainingRun
 from components.models.pca import PCA
 from components.training import as_tensor
-from pipelines.pictures import draw_rows, one_of_each
+from items.spec import ItemSpec
+from pipelines.plots.pictures import draw_rows, one_of_each
 from pipelines.project import Project, stage
-from pipelines.record import read_record
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
 from pipelines.studies.measured import compared, in_words, opened, rebuilt
 from pipelines.studies.settings import DenoisingSettings
+from pipelines.sweep.record import read_record
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

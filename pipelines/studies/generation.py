@@ -16,7 +16,7 @@ from components.data import open_dataset
 from components.metrics import bootstrap_interval
 from components.samples import ratio_of_medians
 from pipelines.project import Project, StageError, stage
-from pipelines.settings import Params, load_params
+from pipelines.settings.params import Params, load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
 from pipelines.studies.generation_pictures import draw_grid, draw_planes, draw_samples
 from pipelines.studies.generation_samples import (

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
+from pipelines.plots.style import ACCENT, INK, MUTED
 from pipelines.studies.generation_samples import SIDE, Judged, Plane
-from pipelines.style import ACCENT, INK, MUTED
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -20,13 +20,13 @@ from components.data import PreparedDataset, open_dataset
 from components.models.autoencoder import Autoencoder
 from components.penalties import jacobians
 from components.training import as_tensor
+from pipelines.plots.style import ACCENT, INK
 from pipelines.project import Project, StageError, stage
-from pipelines.record import read_model, read_record
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
 from pipelines.studies.measured import compared, evenly, in_words
 from pipelines.studies.settings import InvarianceSettings
-from pipelines.style import ACCENT, INK
+from pipelines.sweep.record import read_model, read_record
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -10,7 +10,7 @@ import numpy as np
 from components import metrics
 from components.data import PreparedDataset, open_dataset
 from pipelines.project import Project, StageError
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from serving.bundle import Bundle
 
 Array = np.ndarray[Any, np.dtype[Any]]

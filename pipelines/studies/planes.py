@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from components import metrics
 from components.data import PreparedDataset
-from pipelines.pictures import SCATTERED, scatter_classes
+from pipelines.plots.pictures import SCATTERED, scatter_classes
 from pipelines.project import Project, StageError, stage
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
 from pipelines.studies.measured import compared, in_words, opened
 from pipelines.studies.settings import PlanesSettings

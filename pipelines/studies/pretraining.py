@@ -15,15 +15,15 @@ from matplotlib.figure import Figure
 
 from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption
 from components.data import PreparedDataset, open_dataset
-from components.items import ItemSpec
 from components.pretraining import Stack
 from components.settings import SettingError
+from items.spec import ItemSpec
+from pipelines.plots.style import ACCENT, INK, PALETTE
 from pipelines.project import Project, StageError, stage
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from pipelines.studies.contest import STARTS, WORDS, Contest, Row, Start, pretrained_stacks
 from pipelines.studies.contract import Picture, Study, Table, publish, spread
 from pipelines.studies.settings import PretrainingBudget, PretrainingSettings
-from pipelines.style import ACCENT, INK, PALETTE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

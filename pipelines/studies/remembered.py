@@ -15,7 +15,7 @@ import torch
 
 import components
 from pipelines.project import Project
-from pipelines.record import digest_of
+from pipelines.sweep.record import digest_of
 from serving.sessions import available_cpus
 
 Result = dict[str, Any]  # JSON-able

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from items.errors import one_line
-from pipelines.entries import Entry
+from pipelines.compare.experiments import Entry
 from pipelines.project import Project, StageError
-from pipelines.settings import Params
+from pipelines.settings.params import Params
 from pipelines.studies.contract import Study, read_study
 
 

@@ -21,15 +21,15 @@ from matplotlib.patches import Rectangle
 
 from components import metrics
 from components.data import PreparedDataset
-from components.items import ItemSpec
-from pipelines.neighbours import Database, Neighbours
-from pipelines.pictures import one_of_each
+from items.spec import ItemSpec
+from pipelines.metrics.neighbours import Database, Neighbours
+from pipelines.plots.pictures import one_of_each
+from pipelines.plots.style import ACCENT, INK
 from pipelines.project import Project, StageError, stage
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from pipelines.studies.contract import Picture, Study, Table, differences, publish
 from pipelines.studies.measured import evenly, opened
 from pipelines.studies.settings import RetrievalSettings
-from pipelines.style import ACCENT, INK
 from serving.bundle import Bundle
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -21,12 +21,12 @@ from components import metrics
 from components.data import open_dataset
 from components.models import AutoencoderSettings, TrainingRun
 from components.training import as_tensor
+from pipelines.plots.style import ACCENT, INK
 from pipelines.project import Project, stage
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from pipelines.studies.contract import Picture, Study, Table, differences, publish, spread
 from pipelines.studies.remembered import remembered
 from pipelines.studies.settings import SeedsBudget, SparseTableSettings
-from pipelines.style import ACCENT, INK
 
 PUBLISHED = {"simple": 0.0318, "sparse": 0.0301}
 EVERY = 20.0  # seconds between two lines of progress

@@ -14,12 +14,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from components import metrics
+from pipelines.plots.style import ACCENT, INK, MUTED
 from pipelines.project import Project, StageError, stage
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from pipelines.studies.contract import Picture, Study, Table, publish
 from pipelines.studies.measured import Measured, in_words, measure
 from pipelines.studies.settings import SubspacesSettings
-from pipelines.style import ACCENT, INK, MUTED
 from serving.bundle import Bundle
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipelines.record import EpochRecord, RunRecord
+from pipelines.sweep.record import EpochRecord, RunRecord
 from pipelines.tracking.runs import SweepRuns
 from pipelines.tracking.store import UnreachableError, answered
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from pipelines.entries import Entry, read_picture
+from pipelines.compare.experiments import Entry, read_picture
 from pipelines.project import StageError
-from pipelines.record import digest_of
-from pipelines.settings import ExperimentSettings
+from pipelines.settings.params import ExperimentSettings
+from pipelines.sweep.record import digest_of
 from pipelines.tracking.models import MODEL_TAG, crown, find_version, log_model, register_version
 from pipelines.tracking.runs import SweepRuns, log_parameters
 from pipelines.tracking.store import CONTENT, Store, metric

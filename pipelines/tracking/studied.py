@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.record import digest_of
 from pipelines.studies.results import Result
+from pipelines.sweep.record import digest_of
 from pipelines.tracking.store import CONTENT, KEY, TAG, Store, metric
 from serving.manifest import sha256_of
 

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from benchmarks import training
 from benchmarks.loops import Pass
 from components.data import write_dataset
-from components.items import ItemSpec
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 

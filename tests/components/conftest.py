@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from components.items import ItemSpec
+from items.spec import ItemSpec
 
 
 @pytest.fixture(scope="session", autouse=True)

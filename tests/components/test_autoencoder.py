@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from components.items import ItemSpec
 from components.models import AutoencoderSettings
 from components.models.autoencoder import Autoencoder
 from components.models.contract import Scaling
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 IDENTITY = {"kind": "identity", "size": 6}
 CODEBOOK = {"kind": "vector_quantizer", "entries": 16, "size": 3}

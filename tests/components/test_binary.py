@@ -6,8 +6,8 @@ import torch
 
 from components.bottlenecks import BinarySettings
 from components.bottlenecks.binary import Binary
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 

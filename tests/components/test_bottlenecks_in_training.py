@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from components.bottlenecks import BottleneckSettings
-from components.items import ItemSpec
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.state import State
+from items.spec import ItemSpec
 
 CODEBOOK = {"entries": 32, "size": 4, "positions": 8, "revive_below": 0.2}
 BOTTLENECKS: dict[str, dict[str, Any]] = {

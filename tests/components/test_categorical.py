@@ -12,8 +12,8 @@ from torch.distributions import kl_divergence
 
 from components.bottlenecks import CategoricalSettings
 from components.bottlenecks.categorical import Categorical
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 

@@ -10,9 +10,9 @@ from sklearn.datasets import load_digits
 
 from components import classifier as module
 from components.classifier import Classifier, Labelled, Lesson, fine_tune
-from components.items import ItemSpec
 from components.pretraining import StackSettings
 from components.training import TrainingSettings
+from items.spec import ItemSpec
 
 
 @pytest.fixture(scope="module")

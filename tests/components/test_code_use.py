@@ -9,8 +9,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from components.bottlenecks import BottleneckSettings
-from components.items import ItemSpec
 from components.metrics import code_counts, codebook_figures
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 QUANTIZER = {"entries": 4, "size": 2, "positions": 2}

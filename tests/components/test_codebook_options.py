@@ -13,8 +13,8 @@ from torch import Tensor
 from components.bottlenecks import VectorQuantizerSettings
 from components.bottlenecks.gradients import rotated_through, straight_through
 from components.bottlenecks.vector_quantizer import VectorQuantizer
-from components.items import ItemSpec
 from components.models import AutoencoderSettings, TrainingRun
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 

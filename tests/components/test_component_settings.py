@@ -10,12 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 from components.bottlenecks import IdentitySettings, VectorQuantizerSettings
 from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption, SaltAndPepperNoise
 from components.data import FashionMnistSettings, ImagesSettings
-from components.items import ItemSpec
 from components.models import AutoencoderSettings, ModelSettings, PCASettings
 from components.networks import ConvSettings, LinearSettings, MLPSettings
 from components.penalties import ContractiveSettings, KLSparsitySettings, L1Settings
 from components.settings import SettingError, Settings
 from components.training import TrainingSettings
+from items.spec import ItemSpec
 
 QUANTIZER = {"entries": 8, "size": 2}
 VALID: list[tuple[type[Settings], dict[str, Any]]] = [

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.items import ItemSpec
 from components.networks import ConvSettings
 from components.networks.conv import Grid, Positions, Residual, Tiles, Untiles
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 sizes = st.tuples(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3]))
 downsamples = st.sampled_from([1, 2, 4, 8, 16])

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption, SaltAndPepperNoise
-from components.items import ItemSpec
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.state import State
 from components.training import measure
+from items.spec import ItemSpec
 
 NOISES: list[dict[str, Any]] = [
     {"kind": "gaussian", "sigma": 0.5},

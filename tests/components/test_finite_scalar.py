@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from components.bottlenecks import FiniteScalarSettings
 from components.bottlenecks.finite_scalar import FiniteScalar
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 

@@ -6,8 +6,8 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from components.bottlenecks import GaussianSettings
 from components.bottlenecks.gaussian import Gaussian, divergence, soft_clamp
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(2, 3, 1), dtype="uint8")
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from components.bottlenecks import IdentitySettings
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(2, 3, 1), dtype="uint8")
 

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from components.items import ItemSpec
 from components.metrics import principal_angles
 from components.models import AutoencoderSettings, PCASettings, TrainingRun
 from components.networks import LinearSettings
 from components.training import measure
+from items.spec import ItemSpec
 
 
 def test_one_linear_layer_each_way_for_items_of_any_shape() -> None:

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from components.items import ItemSpec
 from components.metrics import active_fractions
 from components.models import AutoencoderSettings, TrainingRun
 from components.networks import MLPSettings
 from components.networks.mlp import ACTIVATIONS
+from items.spec import ItemSpec
 
 
 def image(*shape: int) -> ItemSpec:

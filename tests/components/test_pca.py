@@ -5,10 +5,10 @@ import pytest
 import torch
 from sklearn.decomposition import PCA as ScikitPCA  # noqa: N811
 
-from components.items import ItemSpec
 from components.models import Epoch, PCASettings, TrainingRun, pca
 from components.models.pca import PCA
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 
 def vectors(values: int) -> ItemSpec:

@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from scipy.special import expit
 from torch import Tensor, nn
 
-from components.items import ItemSpec
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.networks.mlp import ACTIVATIONS
 from components.penalties import Activity, ContractiveSettings, KLSparsitySettings, L1Settings, jacobian_norm
 from components.penalties.contractive import ELEMENTWISE, estimated_squared_norms, squared_norms
 from components.training import measure
+from items.spec import ItemSpec
 
 PENALTIES: list[dict[str, Any]] = [
     {"kind": "l1", "weight": 0.5},

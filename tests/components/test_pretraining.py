@@ -11,12 +11,12 @@ import torch
 from pydantic import ValidationError
 
 from components.corruptions import MaskingNoise, NoCorruption
-from components.items import ItemSpec
 from components.models.contract import TrainingRun
 from components.models.tied import TiedAutoencoder
 from components.penalties import ContractiveSettings
 from components.pretraining import LayerEpoch, Stack, StackSettings, encoded, pretrain
 from components.training import TrainingSettings, measure
+from items.spec import ItemSpec
 
 PLAIN: dict[str, Any] = {"layers": [24, 12, 6], "pretraining": {"batch_size": 64, "learning_rate": 5e-3}}
 

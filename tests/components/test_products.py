@@ -10,12 +10,12 @@ import torch
 
 from components.bottlenecks import BottleneckSettings
 from components.corruptions import CorruptionSettings
-from components.items import ItemSpec
 from components.models import AutoencoderSettings, Model
 from components.models.autoencoder import Reconstruction
 from components.networks import NetworkSettings
 from components.penalties import PenaltySettings
 from components.training import measure
+from items.spec import ItemSpec
 
 ITEMS = [
     ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8"),

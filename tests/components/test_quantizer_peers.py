@@ -28,7 +28,7 @@ from components.bottlenecks.finite_scalar import EPSILON, FiniteScalar
 from components.bottlenecks.gradients import rotated_through
 from components.bottlenecks.residual import ResidualQuantizer
 from components.bottlenecks.vector_quantizer import VectorQuantizer
-from components.items import ItemSpec
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(28, 28, 1), dtype="uint8")
 ITEMS, POSITIONS, SIZE, ENTRIES, DECAY, COMMITMENT = 40, 5, 4, 8, 0.9, 0.3

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from components.bottlenecks import ResidualQuantizerSettings, VectorQuantizerSettings
 from components.bottlenecks.residual import ResidualQuantizer
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from components import training
 from components.bottlenecks.contract import CodeSpec
-from components.items import ItemSpec
 from components.models import AutoencoderSettings, Epoch, Model, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.state import State
 from components.training import Diverged, TrainingSettings, as_tensor, descend, measure
+from items.spec import ItemSpec
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "identity": {"network": {"kind": "mlp", "hidden": [32]}, "bottleneck": {"kind": "identity", "size": 8}},

@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from components.bottlenecks import VectorQuantizerSettings
 from components.bottlenecks.vector_quantizer import VectorQuantizer, k_means
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 

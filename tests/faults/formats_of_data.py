@@ -22,8 +22,8 @@ from components.data.fetch import fetch
 from components.data.idx import read_idx
 from components.data.images import ImagesSettings
 from components.data.ways import FolderWay
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 from serving.batches import InputError, batches
 from serving.inputs import open_input
 from serving.manifest import BundleError, ItemContract

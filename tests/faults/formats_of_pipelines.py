@@ -13,20 +13,20 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from components.data import DataError
-from components.items import ItemSpec
 from components.models import Model
 from components.settings import SettingError
 from components.state import State
-from pipelines.compare import leaderboard_row, write_reports
-from pipelines.entries import read_entries, read_picture
-from pipelines.journal import Journal
+from items.spec import ItemSpec
+from pipelines.compare.experiments import read_entries, read_picture
+from pipelines.compare.report import render_report, render_study
+from pipelines.compare.stage import leaderboard_row, write_reports
 from pipelines.project import Project, StageError
-from pipelines.record import RunRecord, read_model, read_record, write_record
-from pipelines.register import dvc_stages
-from pipelines.report import render_report, render_study
-from pipelines.settings import load_params
+from pipelines.register.stage import dvc_stages
+from pipelines.settings.params import load_params
 from pipelines.studies.remembered import _kept, _recalled
 from pipelines.studies.results import read_results
+from pipelines.sweep.journal import Journal
+from pipelines.sweep.record import RunRecord, read_model, read_record, write_record
 from pipelines.tracking.projection import Projection
 from pipelines.tracking.studied import StudyProjection
 from serving.bundle import BundleError

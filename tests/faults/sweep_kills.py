@@ -28,7 +28,7 @@ SUBJECT = "sweep-kills"
 FULL = 100
 
 EXPERIMENT = "digits-deep"
-COMMAND = [sys.executable, "-m", "pipelines.sweep", EXPERIMENT]
+COMMAND = [sys.executable, "-m", "pipelines.sweep.stage", EXPERIMENT]
 TRIALS, EPOCHS = 3, 40
 RUNS = 4  # of one sweep, at most, until it must have ended
 LONGEST = 300.0  # seconds that a run may take
@@ -165,7 +165,7 @@ def forget(project: Sandbox) -> None:
 
 def journaled(project: Sandbox) -> dict[int, list[int]]:
     """Return when each epoch of each trial ended, as far as the journals hold it now."""
-    from pipelines.journal import journals
+    from pipelines.sweep.journal import journals
 
     found = {}
     for sweep in (project.root / ".hourglass" / "sweeps").glob(f"{EXPERIMENT}-*/"):

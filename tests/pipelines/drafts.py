@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from components.items import ItemSpec
 from components.models import Model
-from pipelines.certificate import UNPROVEN
-from pipelines.graphs import code_contract, export_decoder, export_encoder, item_contract
+from items.spec import ItemSpec
+from pipelines.export.certificate import UNPROVEN
+from pipelines.export.graphs import code_contract, export_decoder, export_encoder, item_contract
 from serving.bundle import Bundle
 from serving.manifest import Manifest
 

@@ -11,13 +11,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from components.data.schema import DatasetSchema, Split, Splits, content_digest
-from components.items import ItemSpec
-from pipelines import compare
-from pipelines.entries import Entry, read_entries
+from items.spec import ItemSpec
+from pipelines.compare.experiments import Entry, read_entries
+from pipelines.compare.stage import stage as compare
 from pipelines.project import Project
-from pipelines.record import EpochRecord, RunRecord, TrialRecord, write_record
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from pipelines.studies.contract import STUDY, Picture, Study, Table
+from pipelines.sweep.record import EpochRecord, RunRecord, TrialRecord, write_record
 from serving.manifest import (
     MANIFEST,
     BatchCheck,

@@ -15,9 +15,8 @@ from PIL import Image
 from ruamel.yaml import YAML
 from sandbox import PARAMS, REPOSITORY, Sandbox
 
-from pipelines import check
 from pipelines.project import StageError
-from pipelines.settings import STUDIES
+from pipelines.settings.params import STUDIES, check
 
 Tree = dict[str, Any]
 AT = "experiments.digits-deep.model.bottleneck.size"
@@ -127,7 +126,7 @@ def test_items_of_ones_own_are_looked_at_before_they_are_prepared(
 
 def test_all_is_well_with_the_projects_own_settings_and_neither_ray_nor_mlflow_is_asked(tmp_path: Path) -> None:
     code = (
-        "import sys; from pipelines.check import check; check(); "
+        "import sys; from pipelines.settings.check import check; check(); "
         "assert not {'ray', 'mlflow', 'sklearn', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)

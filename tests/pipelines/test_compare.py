@@ -14,7 +14,7 @@ import pytest
 from lab import MEASURED, VQVAE, Lab, read
 from sandbox import REPOSITORY
 
-from pipelines import compare
+from pipelines.compare.stage import stage as compare
 from pipelines.project import StageError
 
 
@@ -162,6 +162,6 @@ def test_every_dataset_has_its_own_picture_where_anything_can_be_drawn(
 
 
 def test_compare_needs_neither_mlflow_nor_ray() -> None:
-    code = "import sys, pipelines.compare; print(sorted({'mlflow', 'ray'} & set(sys.modules)))"
+    code = "import sys, pipelines.compare.stage; print(sorted({'mlflow', 'ray'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr

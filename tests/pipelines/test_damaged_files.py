@@ -15,17 +15,17 @@ import pytest
 from lab import MLP, Lab
 from pydantic import TypeAdapter
 
-from components.items import ItemSpec
 from components.models import ModelSettings
 from components.state import State
+from items.spec import ItemSpec
 from pipelines import project as project_module
-from pipelines.entries import read_entries
+from pipelines.compare.experiments import read_entries
 from pipelines.project import Project, StageError, stage, written_whole
-from pipelines.record import RunRecord, read_model, read_record
-from pipelines.register import dvc_stages
-from pipelines.settings import load_params
+from pipelines.register.stage import dvc_stages
+from pipelines.settings.params import load_params
 from pipelines.studies.contract import read_study
 from pipelines.studies.remembered import remembered
+from pipelines.sweep.record import RunRecord, read_model, read_record
 from serving.bundle import BundleError
 from serving.manifest import read_manifest
 from tests.faults.processes import MARK, left_behind
@@ -85,7 +85,7 @@ def test_a_refusal_is_one_short_line_whatever_the_file_holds(studied: Lab, key: 
 
 
 def test_a_damaged_picture_is_named(studied: Lab) -> None:
-    from pipelines.entries import read_picture
+    from pipelines.compare.experiments import read_picture
 
     path = studied.project.plots("deep") / "codes.png"  # the lab's holds no more than a header
     with pytest.raises(StageError, match=r"codes\.png: .*; run `python -m pipelines\.evaluate deep`"):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from lab import Lab
 
-from pipelines import register
-from pipelines.pictures import draw_codes
+from pipelines.plots.pictures import draw_codes
 from pipelines.project import StageError
+from pipelines.register.stage import stage as register
 from pipelines.studies.contract import STUDY
 
 DAMAGE: list[Any] = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"figures": 3}', b"3"]

@@ -18,10 +18,10 @@ from mlflow_state import mlflow_state
 from PIL import Image
 from sandbox import PARAMS, Sandbox
 
-from pipelines.entries import read_entries
+from pipelines.compare.experiments import read_entries
 from pipelines.project import Project
-from pipelines.register import dvc_stages
-from pipelines.settings import load_params
+from pipelines.register.stage import dvc_stages
+from pipelines.settings.params import load_params
 from pipelines.tracking.projection import Projection
 from pipelines.tracking.store import Store
 

@@ -12,7 +12,7 @@ from drafts import DIGITS, ITEM, bundled
 
 from components.bottlenecks import BottleneckSettings
 from components.models import AutoencoderSettings, TrainingRun
-from pipelines.certificate import certify
+from pipelines.export.certificate import certify
 
 QUANTIZER = {"kind": "vector_quantizer", "entries": 32, "size": 4}
 

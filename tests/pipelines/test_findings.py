@@ -7,7 +7,7 @@ import re
 
 from lab import Lab, read
 
-from pipelines.findings import apart, findings, standing
+from pipelines.compare.standings import apart, findings, standing
 
 
 def said(lab: Lab) -> str:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import neighbours
-from pipelines.neighbours import Database
+from pipelines.metrics import neighbours
+from pipelines.metrics.neighbours import Database
 from pipelines.project import StageError
 
 Array = np.ndarray[Any, np.dtype[Any]]

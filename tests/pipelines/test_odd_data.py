@@ -13,7 +13,11 @@ from PIL import Image
 from sandbox import Sandbox
 
 from components.settings import SettingError
-from pipelines import compare, evaluate, export, prepare, sweep
+from pipelines.compare.stage import stage as compare
+from pipelines.evaluate.stage import stage as evaluate
+from pipelines.export.stage import stage as export
+from pipelines.prepare.stage import stage as prepare
+from pipelines.sweep.stage import stage as sweep
 
 RANDOM = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ from sandbox import PARAMS, Sandbox
 
 from components.data import SPLITS, open_dataset
 from components.settings import SettingError
-from pipelines import prepare
+from pipelines.prepare.stage import stage as prepare
 from pipelines.project import StageError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def project(folder: Path, seed: int = 0, validation: int = 10) -> Path:
 
 def run(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipelines.prepare", name],
+        [sys.executable, "-m", "pipelines.prepare.stage", name],
         cwd=folder,
         env={"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,

@@ -10,8 +10,9 @@ from lab import Lab, read
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from pipelines import names, rate_distortion
-from pipelines.rate_distortion import draw_rate_distortion, panels_of, pareto_front
+from pipelines.compare.rate_distortion import draw_rate_distortion, panels_of, pareto_front
+from pipelines.compare.stage import rate_distortion
+from pipelines.plots import labels as names
 
 CROWDED = {8192: (2.05, 2.06, 2.11, 2.34, 2.61, 3.4), 960: (6.92, 13.87, 13.88), 64: (36.2, 38.1), 441: (3.17,),
            490: (3.05,), 392: (3.9,), 256: (9.3,), 100: (20.4, 20.4)}  # fmt: skip

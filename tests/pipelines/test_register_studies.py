@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from lab import Lab, read
 
-from pipelines.settings import load_params
+from pipelines.settings.params import load_params
 from pipelines.studies.contract import STUDY
 from pipelines.studies.results import read_results
 from pipelines.tracking.store import Store

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from lab import MEASURED, MLP, PCA, VQVAE, Lab, read
 
-from pipelines.entries import Entry
-from pipelines.figures import draw_space
-from pipelines.record import write_record
-from pipelines.report import costs, leaderboard, render_report
-from pipelines.search import Distribution
+from pipelines.compare.experiments import Entry
+from pipelines.compare.report import costs, leaderboard, render_report
+from pipelines.settings.spaces import Distribution
+from pipelines.sweep.plots import draw_space
+from pipelines.sweep.record import write_record
 
 
 class Outside(HTMLParser):

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipelines.journal import Journal, journals
-from pipelines.record import EpochRecord
-from pipelines.search import Distribution, corners, fill, find_space
-from pipelines.suggest import SPREAD, JournaledSearch
+from pipelines.settings.spaces import Distribution, corners, fill, find_space
+from pipelines.sweep.journal import Journal, journals
+from pipelines.sweep.record import EpochRecord
+from pipelines.sweep.suggest import SPREAD, JournaledSearch
 
 OBJECTIVE = "validation_squared_error"
 SPACE = {
@@ -129,7 +129,7 @@ def test_a_journal_that_was_lost_is_drawn_again(tmp_path: Path) -> None:
 def test_the_scheduler_of_a_resumed_sweep_does_not_decide_again_on_what_was_decided(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    from pipelines.halving import ResumedHalving
+    from pipelines.sweep.halving import ResumedHalving
 
     def halving() -> ResumedHalving:
         return ResumedHalving(tmp_path, OBJECTIVE, epochs=9, first_rung=1, reduction=3)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sandbox import PARAMS, REPOSITORY
 
-from components.items import ItemSpec
 from components.settings import SettingError
+from items.spec import ItemSpec
 from pipelines.project import Project, StageError
-from pipelines.settings import Params, load_params, parse_params
+from pipelines.settings.params import Params, load_params, parse_params
 from pipelines.studies.contract import Study, publish
 
 Tree = dict[str, Any]

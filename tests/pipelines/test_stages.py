@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 from sandbox import PARAMS, REPOSITORY, Sandbox
 
-from pipelines.record import RunRecord
-from pipelines.settings import Params
+from pipelines.settings.params import Params
+from pipelines.sweep.record import RunRecord
 
 STAGES = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 
@@ -21,10 +21,10 @@ ROOMS = ("components", "items", "pipelines", "serving")
 # What a stage may change without its outputs changing: where things are, how they are shown, who is told.
 NEUTRAL = (
     "pipelines.project",
-    "pipelines.settings",
+    "pipelines.settings.params",
     "pipelines.studies.settings",
-    "pipelines.progress",
-    "pipelines.cluster",
+    "pipelines.sweep.progress",
+    "pipelines.cluster.session",
     "pipelines.tracking",
 )
 
@@ -111,7 +111,7 @@ def test_a_stage_with_a_setting_that_the_run_cache_leaves_out_keeps_out_of_it(na
 # In the place of Python: each stage leaves the settings that it ran with.
 PRETENDED = """#!/bin/sh
 case $2 in
-  pipelines.prepare) mkdir -p data/$3 && touch data/$3/schema.json ;;
+  pipelines.prepare.stage) mkdir -p data/$3 && touch data/$3/schema.json ;;
   *) mkdir -p studies/sparse_table-$3 metrics/studies && cp params.yaml studies/sparse_table-$3/ &&
      cp params.yaml metrics/studies/sparse_table-$3.json ;;
 esac

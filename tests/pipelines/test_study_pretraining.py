@@ -16,9 +16,9 @@ from components.data import open_dataset
 from components.models import Epoch
 from components.settings import SettingError
 from components.training import TrainingSettings
-from pipelines import prepare
+from pipelines.prepare.stage import stage as prepare
 from pipelines.project import StageError
-from pipelines.settings import parse_params
+from pipelines.settings.params import parse_params
 from pipelines.studies import contest, pretraining
 from pipelines.studies.contest import Contest, Outcome, Row
 from pipelines.studies.contract import Study, read_study

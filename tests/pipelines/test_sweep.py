@@ -23,11 +23,12 @@ from sandbox import PARAMS, Sandbox
 from components.data import open_dataset
 from components.models import PCASettings
 from components.state import State
-from pipelines.confined import Emit, Lost, confined
-from pipelines.journal import Journal, Superseded, check_journals, journals
-from pipelines.plan import SweepPlan
+from pipelines.cluster.confined import Emit, Lost, confined
 from pipelines.project import Project, StageError
-from pipelines.record import (
+from pipelines.settings.params import load_params
+from pipelines.sweep.journal import Journal, Superseded, check_journals, journals
+from pipelines.sweep.plan import SweepPlan
+from pipelines.sweep.record import (
     WEIGHTS,
     EpochRecord,
     RunRecord,
@@ -37,7 +38,6 @@ from pipelines.record import (
     read_weights,
     write_record,
 )
-from pipelines.settings import load_params
 from tests.faults.processes import MARK, left_behind, marked
 
 
@@ -75,7 +75,7 @@ def test_a_sweep_killed_half_way_goes_on_where_it_was(sandbox: Sandbox) -> None:
     trials, epochs = 3, 300
     sandbox.write_params(long_sweep(epochs, trials))
     sandbox.stage("prepare", "digits")
-    command = [sys.executable, "-m", "pipelines.sweep", "digits-deep"]
+    command = [sys.executable, "-m", "pipelines.sweep.stage", "digits-deep"]
     log = (sandbox.root / "log").open("w")
     environment = sandbox.environment | {MARK: "killed"}
     killed = subprocess.Popen(command, cwd=sandbox.root, env=environment, stdout=log, stderr=log)
@@ -112,7 +112,7 @@ def test_a_single_trial_draws_from_its_space_and_goes_on_after_a_kill(sandbox: S
     epochs = 400
     sandbox.write_params(long_sweep(epochs, trials=1))
     sandbox.stage("prepare", "digits")
-    command = [sys.executable, "-m", "pipelines.sweep", "digits-deep"]
+    command = [sys.executable, "-m", "pipelines.sweep.stage", "digits-deep"]
     log = (sandbox.root / "log").open("w")
     killed = subprocess.Popen(command, cwd=sandbox.root, env=sandbox.environment, stdout=log, stderr=log)
     deadline = time.monotonic() + 120
@@ -205,7 +205,7 @@ def test_what_ray_would_wait_for_for_ever_is_an_error(
 
 def test_the_same_sweep_twice_at_once_is_swept_once(sandbox: Sandbox) -> None:
     sandbox.stage("prepare", "digits")
-    command = [sys.executable, "-m", "pipelines.sweep", "digits-deep"]
+    command = [sys.executable, "-m", "pipelines.sweep.stage", "digits-deep"]
     pair = [
         subprocess.Popen(command, cwd=sandbox.root, env=sandbox.environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -339,7 +339,7 @@ def test_sigterm_ends_a_sweep_in_one_line_and_its_ray_asks_for_a_token(sandbox: 
     sandbox.write_params(long_sweep(epochs=300, trials=3))
     sandbox.stage("prepare", "digits")
     environment = sandbox.environment | {MARK: "sigterm", "RAY_AUTH_MODE": "disabled"}
-    command = [sys.executable, "-m", "pipelines.sweep", "digits-deep"]
+    command = [sys.executable, "-m", "pipelines.sweep.stage", "digits-deep"]
     process = subprocess.Popen(
         command, cwd=sandbox.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

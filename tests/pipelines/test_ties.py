@@ -18,7 +18,7 @@ from torch import nn
 
 from components.models import AutoencoderSettings
 from components.models.autoencoder import Autoencoder
-from pipelines.certificate import BATCHES, certify
+from pipelines.export.certificate import BATCHES, certify
 from serving.bundle import Bundle
 from serving.manifest import Certificate, Graph, sha256_of
 

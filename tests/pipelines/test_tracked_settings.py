@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox import PARAMS
 
-from pipelines.settings import parse_params
+from pipelines.settings.params import parse_params
 from pipelines.tracking.runs import SweepRuns, flat, log_parameters
 from pipelines.tracking.store import Store
 

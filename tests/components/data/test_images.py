@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from components.data import DataError, ImagesSettings, RawDataset, load, open_dataset, write_dataset
-from components.items import ItemSpec
 from components.settings import SettingError
 from items.pixels import Fit
+from items.spec import ItemSpec
 
 
 def save(path: Path, image: Image.Image | np.ndarray, **options: Any) -> Path:

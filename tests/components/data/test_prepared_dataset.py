@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from components.data import SPLITS, DataError, DatasetSchema, checks, open_dataset, write_dataset
-from components.items import ItemSpec
+from items.spec import ItemSpec
 
 VECTOR = ItemSpec(kind="vector", shape=(3,), dtype="float32")
 

@@ -1,0 +1,1 @@
+"""Ray; the only place in this room that knows it."""

@@ -1,0 +1,1 @@
+"""Stage `compare`: all experiments side by side, and the report."""

@@ -1,0 +1,1 @@
+"""Stage `evaluate`: what bundles measure on the test split."""

@@ -1,0 +1,1 @@
+"""Stage `export`: the best models as bundles with passing certificates."""

@@ -1,0 +1,1 @@
+"""Metrics of codes, and when two differ significantly."""

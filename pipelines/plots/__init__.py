@@ -1,0 +1,1 @@
+"""Style, labels and pictures by kind of item."""

@@ -1,0 +1,103 @@
+"""Pictures of what a model does: items below their originals, codes in two dimensions, a codebook's use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from items.spec import ItemSpec
+from pipelines.plots.style import ACCENT, INK, MUTED, save
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+COLUMNS = 12
+SCATTERED = 3000  # points that can still be told apart
+
+
+def one_of_each(labels: Array | None, count: int) -> list[int]:
+    """Return which items to show: the first of each class, then the first of all, COLUMNS in sum where there are."""
+    first = [] if labels is None else [int(np.flatnonzero(labels == c)[0]) for c in np.unique(labels)[:COLUMNS]]
+    return (first + [i for i in range(count) if i not in first])[:COLUMNS]
+
+
+def draw_rebuilt(item: ItemSpec, originals: Array, rebuilt: Array, path: Path) -> None:
+    """Draw originals (n, *item.shape) above what was rebuilt."""
+    save(draw_rows(item, {"original": originals, "rebuilt": rebuilt}), path)
+
+
+def draw_rows(item: ItemSpec, rows: Mapping[str, Array]) -> Figure:
+    """Draw rows of items (n, *item.shape) below each other, a word beside each: images as such, others as bands."""
+    columns = max(len(items) for items in rows.values())
+    longest = max(len(word) for word in rows)
+    figure = Figure(figsize=(columns + 0.09 * longest, 1.05 * len(rows) + 0.2), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    first = next(iter(rows.values()))
+    image = item.kind == "image"
+    low, high = (0.0, 1.0) if image else (float(first.min()), float(first.max()))
+    for line, (word, items) in zip(axes, rows.items(), strict=True):
+        for cell in line:
+            cell.set(xticks=[], yticks=[])
+            cell.spines[:].set_visible(False)
+        for cell, values in zip(line, items, strict=False):
+            shown = values.clip(low, high) if image else values.reshape(1, -1)
+            shown = shown[..., 0] if image and item.shape[2] == 1 else shown
+            cell.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect="equal" if image else "auto")
+        line[0].set_ylabel(word, color=INK, rotation=0, ha="right", va="center")
+    return figure
+
+
+def draw_codes(features: Array, labels: Array | None, classes: Sequence[str] | None, path: Path) -> None:
+    """Draw codes (n, dimensions) along their two principal directions, coloured by class."""
+    shown = features[:SCATTERED].astype(np.float64)
+    shown = shown - shown.mean(0)
+    if shown.shape[1] > 2:
+        _, vectors = np.linalg.eigh(shown.T @ shown)
+        shown = shown @ vectors[:, :-3:-1]
+    points = np.zeros((len(shown), 2))
+    points[:, : shown.shape[1]] = shown
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    scatter_classes(axes, points, labels, classes)
+    if classes is not None and len(classes) <= 20:
+        axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
+    save(figure, path)
+
+
+def scatter_classes(axes: Any, points: Array, labels: Array | None, classes: Sequence[str] | None) -> None:
+    """Draw points (n, 2) on a pair of axes in the colours of their classes; `labels` may be of more items than n."""
+    axes.spines[["top", "right"]].set_visible(False)
+    if labels is None or classes is None:
+        axes.scatter(points[:, 0], points[:, 1], s=5, color=INK, alpha=0.5, lw=0)
+        return
+    palette = mpl.colormaps["tab10" if len(classes) <= 10 else "turbo"]
+    for index, name in enumerate(classes):
+        color = palette(index if len(classes) <= 10 else index / (len(classes) - 1))
+        mine = points[labels[: len(points)] == index]
+        axes.scatter(mine[:, 0], mine[:, 1], s=6, alpha=0.7, lw=0, color=color, label=name)
+
+
+def draw_codebook(counts: Array, path: Path) -> None:
+    """Draw how often the entries of codebooks (codebooks, entries) were used, most used first, beside an even use.
+
+    Of several codebooks the mean of their ranked shares is filled, and a line is the most uneven.
+    """
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    ranked = 100 * np.sort(counts)[:, ::-1] / counts.sum(1, keepdims=True)
+    shares = ranked.mean(0)
+    if len(ranked) > 1:
+        worst = ranked[np.square(ranked).sum(1).argmax()]
+        axes.step(np.arange(1, len(shares) + 1), worst, where="mid", color=INK, lw=1, label="most uneven")
+        axes.legend(frameon=False)
+    axes.fill_between(np.arange(1, len(shares) + 1), shares, step="mid", color=ACCENT, alpha=0.8, lw=0)
+    axes.axhline(100 / len(shares), color=MUTED, ls="--", lw=1)
+    axes.annotate("even use", (len(shares), 100 / len(shares)), ha="right", va="bottom", color=INK, fontsize=8)
+    axes.set(xlabel="codebook entry, most used first", ylabel="% of the codebook's use", xlim=(1, len(shares)), ylim=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)

@@ -1,0 +1,1 @@
+"""Stage `prepare`: raw data from its source to a prepared dataset."""

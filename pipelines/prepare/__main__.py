@@ -1,0 +1,6 @@
+"""python -m pipelines.prepare."""
+
+from pipelines.prepare.stage import main
+from pipelines.project import stage
+
+stage(main)

@@ -1,0 +1,1 @@
+"""Stage `register`: MLflow as a projection of what is on disk."""

@@ -1,0 +1,1 @@
+"""Stage `sweep`: every trial of a dataset's experiments."""

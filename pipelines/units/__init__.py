@@ -1,0 +1,1 @@
+"""A stage's work in units: planned, keyed, run on Ray, written whole."""
