@@ -24,8 +24,8 @@ from components.training import as_tensor
 from pipelines.plots.style import ACCENT, INK
 from pipelines.project import Project, stage
 from pipelines.settings.params import load_params
+from pipelines.studies import remembered
 from pipelines.studies.contract import Picture, Study, Table, differences, publish, spread
-from pipelines.studies.remembered import remembered
 from pipelines.studies.settings import SeedsBudget, SparseTableSettings
 
 PUBLISHED = {"simple": 0.0318, "sparse": 0.0301}

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from components.data.schema import DatasetSchema, Split, Splits, content_digest
 from items.spec import ItemSpec
+from pipelines.compare import stage as compare
 from pipelines.compare.experiments import Entry, read_entries
-from pipelines.compare.stage import stage as compare
 from pipelines.project import Project
 from pipelines.settings.params import load_params
 from pipelines.studies.contract import STUDY, Picture, Study, Table

@@ -75,9 +75,9 @@ class Sandbox:
 
     def train(self, *experiments: str) -> None:
         """Sweep and export experiments that search nothing, in this process: for tests of what comes after."""
-        from pipelines.export.stage import stage as export
-        from pipelines.prepare.stage import stage as prepare
-        from pipelines.sweep.stage import stage as sweep
+        from pipelines.export import stage as export
+        from pipelines.prepare import stage as prepare
+        from pipelines.sweep import stage as sweep
 
         with contextlib.chdir(self.root):
             for dataset in YAML(typ="safe").load((self.root / "params.yaml").read_text())["datasets"]:

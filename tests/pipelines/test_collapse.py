@@ -17,14 +17,14 @@ from sandbox import Sandbox
 
 from components.metrics import squared_errors
 from components.models import AutoencoderSettings, TrainingRun
+from pipelines.compare import stage as compare
 from pipelines.compare.report import costs, leaderboard, render_report
-from pipelines.compare.stage import stage as compare
-from pipelines.evaluate.stage import stage as evaluate
-from pipelines.export.stage import stage as export
+from pipelines.evaluate import stage as evaluate
+from pipelines.export import stage as export
 from pipelines.metrics.collapse import reasons
-from pipelines.prepare.stage import stage as prepare
-from pipelines.register.stage import stage as register
-from pipelines.sweep.stage import stage as sweep
+from pipelines.prepare import stage as prepare
+from pipelines.register import stage as register
+from pipelines.sweep import stage as sweep
 from pipelines.tracking.models import crown
 from pipelines.tracking.store import Store
 from serving.manifest import CodeContract

@@ -14,7 +14,7 @@ import pytest
 from lab import MEASURED, VQVAE, Lab, read
 from sandbox import REPOSITORY
 
-from pipelines.compare.stage import stage as compare
+from pipelines.compare import stage as compare
 from pipelines.project import StageError
 
 

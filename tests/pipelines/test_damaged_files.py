@@ -23,8 +23,8 @@ from pipelines.compare.experiments import read_entries
 from pipelines.project import Project, StageError, stage, written_whole
 from pipelines.register.stage import dvc_stages
 from pipelines.settings.params import load_params
+from pipelines.studies import remembered
 from pipelines.studies.contract import read_study
-from pipelines.studies.remembered import remembered
 from pipelines.sweep.record import RunRecord, read_model, read_record
 from serving.bundle import BundleError
 from serving.manifest import read_manifest
@@ -120,7 +120,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from pipelines.project import Project
-from pipelines.studies.remembered import remembered
+from pipelines.studies import remembered
 
 def sleep(begun):
     Path(begun).touch()

@@ -12,7 +12,7 @@ from lab import Lab
 
 from pipelines.plots.pictures import draw_codes
 from pipelines.project import StageError
-from pipelines.register.stage import stage as register
+from pipelines.register import stage as register
 from pipelines.studies.contract import STUDY
 
 DAMAGE: list[Any] = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"figures": 3}', b"3"]

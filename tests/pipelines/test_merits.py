@@ -7,7 +7,7 @@ from typing import Any
 
 from lab import MLP, VQVAE, Lab, read
 
-from pipelines.compare.merits import merits
+from pipelines.compare import merits
 
 Interval = tuple[float, float, float]
 UNTOLD: dict[str, Any] = {"ssim": None, "probe_accuracy": None}

@@ -13,11 +13,11 @@ from PIL import Image
 from sandbox import Sandbox
 
 from components.settings import SettingError
-from pipelines.compare.stage import stage as compare
-from pipelines.evaluate.stage import stage as evaluate
-from pipelines.export.stage import stage as export
-from pipelines.prepare.stage import stage as prepare
-from pipelines.sweep.stage import stage as sweep
+from pipelines.compare import stage as compare
+from pipelines.evaluate import stage as evaluate
+from pipelines.export import stage as export
+from pipelines.prepare import stage as prepare
+from pipelines.sweep import stage as sweep
 
 RANDOM = np.random.default_rng(0)
 

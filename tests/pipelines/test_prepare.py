@@ -11,7 +11,7 @@ from sandbox import PARAMS, Sandbox
 
 from components.data import SPLITS, open_dataset
 from components.settings import SettingError
-from pipelines.prepare.stage import stage as prepare
+from pipelines.prepare import stage as prepare
 from pipelines.project import StageError
 
 REPOSITORY = Path(__file__).parents[2]

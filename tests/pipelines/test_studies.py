@@ -21,9 +21,8 @@ from components.data import open_dataset
 from items.spec import ItemSpec
 from pipelines.project import Project, StageError
 from pipelines.settings.params import parse_params
-from pipelines.studies import denoising, invariance, planes, sparse_table
+from pipelines.studies import denoising, invariance, planes, remembered, sparse_table
 from pipelines.studies.contract import Study, read_study, spread
-from pipelines.studies.remembered import remembered
 from pipelines.sweep.record import read_model, read_record
 from serving.bundle import Bundle
 

@@ -16,12 +16,12 @@ from components.bounds import Bounds, measure_bounds
 from components.data import open_dataset
 from components.models.autoencoder import Autoencoder
 from components.settings import SettingError
-from pipelines.evaluate.stage import stage as evaluate
+from pipelines.evaluate import stage as evaluate
 from pipelines.project import StageError
 from pipelines.studies import bounds
 from pipelines.studies.contract import read_study
+from pipelines.sweep import stage as sweep
 from pipelines.sweep.record import read_model, read_record
-from pipelines.sweep.stage import stage as sweep
 from serving.bundle import Bundle
 
 NETWORK = {"kind": "mlp", "hidden": [64]}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lab import MLP, PNG, Lab, read, write
 
-from pipelines.compare.stage import stage as compare
+from pipelines.compare import stage as compare
 from pipelines.project import StageError
 from pipelines.studies.contract import STUDY, Picture
 

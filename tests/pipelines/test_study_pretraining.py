@@ -16,7 +16,7 @@ from components.data import open_dataset
 from components.models import Epoch
 from components.settings import SettingError
 from components.training import TrainingSettings
-from pipelines.prepare.stage import stage as prepare
+from pipelines.prepare import stage as prepare
 from pipelines.project import StageError
 from pipelines.settings.params import parse_params
 from pipelines.studies import contest, pretraining
