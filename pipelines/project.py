@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import inspect
 import os
@@ -71,29 +72,37 @@ class Project:
         """Return the folder of a prepared dataset."""
         return self.root / "data" / checked_name(dataset)
 
-    def run(self, experiment: str) -> Path:
+    def run(self, dataset: str, experiment: str) -> Path:
         """Return the folder of a run record."""
-        return self.root / "runs" / checked_name(experiment)
+        return self._of("runs", dataset, experiment)
 
-    def bundle(self, experiment: str) -> Path:
+    def bundle(self, dataset: str, experiment: str) -> Path:
         """Return the folder of a bundle."""
-        return self.root / "bundles" / checked_name(experiment)
+        return self._of("bundles", dataset, experiment)
 
-    def metrics(self, experiment: str) -> Path:
+    def metrics(self, dataset: str, experiment: str) -> Path:
         """Return the file of an experiment's metrics."""
-        return self.root / "metrics" / f"{checked_name(experiment)}.json"
+        return self.root / "metrics" / checked_name(dataset) / f"{checked_name(experiment)}.json"
 
-    def plots(self, experiment: str) -> Path:
-        """Return the folder of an experiment's pictures."""
-        return self.root / "plots" / checked_name(experiment)
+    def evaluation(self, dataset: str, experiment: str) -> Path:
+        """Return the folder of an experiment's values of each test item, and of its pictures."""
+        return self._of("evaluations", dataset, experiment)
 
-    def study(self, kind: str, name: str) -> Path:
+    def study(self, dataset: str, study: str) -> Path:
         """Return the folder of a study's page."""
-        return self.root / "studies" / f"{checked_name(kind)}-{checked_name(name)}"
+        return self._of("studies", dataset, study)
 
-    def study_metrics(self, kind: str, name: str) -> Path:
-        """Return the file of a study's figures."""
-        return self.root / "metrics" / "studies" / f"{checked_name(kind)}-{checked_name(name)}.json"
+    def study_metrics(self, dataset: str, study: str) -> Path:
+        """Return the file of a study's metrics."""
+        return self.root / "metrics" / "studies" / checked_name(dataset) / f"{checked_name(study)}.json"
+
+    def _of(self, stage: str, dataset: str, name: str) -> Path:
+        return self.root / stage / checked_name(dataset) / checked_name(name)
+
+
+def model_name(dataset: str, experiment: str) -> str:
+    """Return the name under which an experiment's model is registered, such as `mnist-deep`."""
+    return f"{dataset}-{experiment}"
 
 
 def checked_name(name: str) -> str:
@@ -137,13 +146,20 @@ def written_whole(folder: Path) -> Iterator[Path]:
 
 
 def stage(main: Callable[..., None]) -> None:
-    """Run a stage's `main` with the command line's words; a mistake of the user's is one line, not a traceback."""
-    wanted = [name.upper() for name in inspect.signature(main).parameters]
-    if len(sys.argv) - 1 != len(wanted):
-        module = main.__globals__["__spec__"].name
-        sys.exit(f"usage: python -m {' '.join([module, *wanted])}")
+    """Run a stage's `main` with the command line's words; a mistake of the user's is one line, not a traceback.
+
+    `--only NAME`, as often as one likes, gives `main` its argument `only`, where it has one.
+    """
+    parameters = inspect.signature(main).parameters
+    parser = argparse.ArgumentParser(f"python -m {main.__module__.removesuffix('.stage')}")
+    for name in parameters:
+        if name == "only":
+            parser.add_argument("--only", action="append", default=[], metavar="NAME")
+        else:
+            parser.add_argument(name, metavar=name.upper())
+    given = parser.parse_args()
     with explained():
-        main(*sys.argv[1:])
+        main(**vars(given))
 
 
 @contextmanager
