@@ -28,11 +28,10 @@ from components.data.schema import (
     Splits,
     content_digest,
     read_schema,
-    validation_reason,
 )
 from items.atomic import written_whole
 from items.digests import sha256_of
-from items.errors import ItemError
+from items.errors import ItemError, first_error
 from items.npy import NpyFile
 from items.spec import ItemSpec
 
@@ -163,7 +162,7 @@ def _describe(
             name=name, item=item, splits=splits, classes=names, source=source, licence=licence, digest=digest
         )
     except ValidationError as error:
-        raise DataError(f"dataset {name}: {validation_reason(error)}") from error
+        raise DataError(f"dataset {name}: {first_error(error)}") from error
 
 
 def _sha256(path: Path) -> str:
