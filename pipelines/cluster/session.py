@@ -15,12 +15,12 @@ import ray
 from ray.tune import PlacementGroupFactory
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from items.cpus import available_cpus
 from items.errors import one_line
 from pipelines.cluster.inputs import Shipment, ship
 from pipelines.project import StageError
 from pipelines.units.key import ROOMS
 from pipelines.units.storage import Storage
-from serving.sessions import available_cpus
 
 NODE_ANSWERS = 60.0  # seconds to start a worker and import the project
 OBJECT_STORE = 200_000_000  # bytes, of a Ray of our own: inputs are read where they are, results are small

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from items.errors import first_mistake
+from items.errors import first_error
 from pipelines.project import StageError, model_name
 from pipelines.settings.spaces import Parameters
 from pipelines.units.key import digest_of
@@ -151,7 +151,7 @@ def read_record(folder: Path) -> RunRecord:
     except OSError as error:
         raise StageError(f"{error.filename}: {error.strerror}; {remedy}") from error
     except ValidationError as error:
-        raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
+        raise StageError(f"{path}: {first_error(error)}; {remedy}") from error
     if record.digest != record.computed_digest():
         raise StageError(f"{path}: is damaged: its content does not have the digest that it names; {remedy}")
     if found != record.weights_sha256:

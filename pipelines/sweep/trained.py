@@ -11,7 +11,7 @@ from torch import Tensor
 
 from components.models import Model, ModelSettings
 from components.settings import SettingError
-from items.errors import first_mistake, one_line
+from items.errors import first_error, one_line
 from items.spec import ItemSpec
 from pipelines.project import StageError
 from pipelines.sweep.record import RECORD, WEIGHTS, RunRecord
@@ -28,7 +28,7 @@ def model_settings(record: RunRecord) -> ModelSettings:
     try:
         return _MODEL.validate_python(record.model)
     except ValidationError as error:
-        raise StageError(f"{record.name}: {RECORD}: model: {first_mistake(error)}; {_remedy(record)}") from error
+        raise StageError(f"{record.name}: {RECORD}: model: {first_error(error)}; {_remedy(record)}") from error
 
 
 def read_model(folder: Path, record: RunRecord, item: ItemSpec) -> Model:
