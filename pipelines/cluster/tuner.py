@@ -87,6 +87,10 @@ class LineupSearch(Searcher):  # type: ignore[misc] # Ray ships no types
         if (config := self._given.pop(trial_id, None)) is not None:
             self._lineup.ended(config)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune pickles its settings into a file that is never read."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the journals are the memory."""
 
