@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from components.data.raw import Outline
 from components.settings import SettingError, Settings
-from items.errors import first_mistake
+from items.errors import first_error
 from pipelines.project import StageError
 from pipelines.studies.needs import Need
 from pipelines.studies.plan import StudyPlan
@@ -132,7 +132,7 @@ def read_study(folder: Path) -> Study:
     except OSError as error:
         raise StageError(f"{path}: {error.strerror}; {remedy(folder)}") from error
     except ValidationError as error:
-        raise StageError(f"{path}: {first_mistake(error)}; {remedy(folder)}") from error
+        raise StageError(f"{path}: {first_error(error)}; {remedy(folder)}") from error
 
 
 def remedy(folder: Path) -> str:

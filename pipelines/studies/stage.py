@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from components.data.contract import SCHEMA_FILE
 from components.data.raw import Outline
 from components.data.schema import read_schema
+from items.atomic import write_file
 from pipelines.project import Project, StageError
 from pipelines.settings.params import Params, load_params
 from pipelines.studies.contract import StudySettings, read_study
@@ -35,7 +35,7 @@ def main(dataset: str, only: Sequence[str] = ()) -> None:
     run_units(project, [page_unit(project, params, dataset, name, study) for name, study in studies.items()])
     for name in studies:
         study = read_study(project.study(dataset, name))
-        write_metrics(project.study_metrics(dataset, name), study.metrics)
+        write_file(project.study_metrics(dataset, name), (json.dumps(study.metrics, indent=1) + "\n").encode())
         sys.stdout.write(f"{name}: {study.summary}\n")
     for folder in (project.study(dataset, "any").parent, project.study_metrics(dataset, "any").parent):
         delete_others(folder, params.studies_of(dataset))
@@ -65,11 +65,3 @@ def page_unit(project: Project, params: Params, dataset: str, name: str, study: 
     """Return the unit that writes the page of a study."""
     storage = Storage(params.storage or project.cache)
     return study.units(StudyPlan(project, dataset, name, params.seed, params.budget, storage))
-
-
-def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    """Write the metrics of a study, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(metrics, indent=1) + "\n")
-    partial.replace(path)

@@ -115,6 +115,14 @@ class Storage:
         filesystem, path = self._remote
         return bool(filesystem.get_file_info(f"{path}/{name}").type == fs.FileType.File)
 
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+        if self.local is not None:
+            (self.local / name).unlink()
+        else:
+            filesystem, path = self._remote
+            filesystem.delete_file(f"{path}/{name}")
+
     def write_folder(self, files: Mapping[str, bytes], last: str) -> None:
         """Write files, in place of the folder's; the file `last`, by which others know it whole, comes at the end."""
         self.delete()
