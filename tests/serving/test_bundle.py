@@ -111,7 +111,7 @@ def test_batches_have_items(linear: Bundle, pictures: np.ndarray, size: int) -> 
 
 
 def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no bundle\.json there"):
+    with pytest.raises(BundleError, match=r"has no bundle\.json"):
         Bundle.load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Damage to a folder of codes: repaired by encode, refused by whoever reads."""
+"""Damage to a folder of codes: repaired by encode, refused by readers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_damaged_shard_of_a_finished_job_is_encoded_again_and_no_other(
     assert files(codes) == whole
     assert sum(encoded) == (8, 8, 7)[index]
     assert sum(done) == 23
-    assert caplog.messages == [f"{codes}/part-{index:05d}.parquet was missing or damaged: encoded again"]
+    assert caplog.messages == [f"{codes}/part-{index:05d}.parquet was missing or damaged and was encoded again"]
 
 
 def test_repair_finds_the_items_of_a_shard_among_skipped_ones(
@@ -154,15 +154,15 @@ def test_any_change_to_a_manifest_is_noticed_but_to_its_times(codes: Path) -> No
         if key == "seconds":
             assert sum(len(ids) for ids, _ in read_codes(codes)) == 23
         else:
-            with pytest.raises(ShardsError, match="it was changed: digest is"):
+            with pytest.raises(ShardsError, match="was changed, its digest is"):
                 list(read_codes(codes))
 
 
-def test_a_shard_of_unknown_origin_is_named(codes: Path, array: Path, linear: Bundle) -> None:
+def test_a_shard_of_another_job_is_named(codes: Path, array: Path, linear: Bundle) -> None:
     (codes / "part-00003.parquet").write_bytes((codes / "part-00000.parquet").read_bytes())
-    with pytest.raises(ShardsError, match=r"part-00003\.parquet: a shard of unknown origin"):
+    with pytest.raises(ShardsError, match=r"part-00003\.parquet: is a shard of another job"):
         list(read_codes(codes))
-    with pytest.raises(ShardsError, match=r"part-00003\.parquet: a shard of unknown origin"):
+    with pytest.raises(ShardsError, match=r"part-00003\.parquet: is a shard of another job"):
         encode(array, linear, codes)
 
 
@@ -202,7 +202,7 @@ def test_a_record_of_progress_that_is_wrong_is_not_believed(
     assert files(tmp_path / "out") == files(codes)
 
 
-def test_entries_that_do_not_fit_a_shards_count_are_refused(codes: Path, array: Path, linear: Bundle) -> None:
+def test_positions_that_do_not_fit_a_shards_count_are_refused(codes: Path, array: Path, linear: Bundle) -> None:
     path = codes / "manifest.json"
     manifest = CodesManifest.model_validate_json(path.read_bytes())
     for index, stop in ((0, 9999), (0, 3), (2, 24)):
@@ -210,5 +210,5 @@ def test_entries_that_do_not_fit_a_shards_count_are_refused(codes: Path, array: 
         shards[index] = shards[index].model_copy(update={"stop": stop})
         changed = manifest.model_copy(update={"shards": tuple(shards)}).sealed()
         path.write_text(changed.model_dump_json())
-        with pytest.raises(ShardsError, match="entr"):
+        with pytest.raises(ShardsError, match="position"):
             encode(array, linear, codes)

@@ -64,9 +64,9 @@ def test_models_are_listed_newest_first_with_aliases_and_tags(registry: str) -> 
         ("models:/shades@nobody", "nobody"),
         ("models:/shades/9", "9"),
         ("models:/others@champion", "others"),
-        ("models:/shades", "not a model's URI"),
-        ("models:/shades/latest", "not a model's URI"),
-        ("models:/shades/1/../../etc", "not a model's URI"),
+        ("models:/shades", "not the URI of a model"),
+        ("models:/shades/latest", "not the URI of a model"),
+        ("models:/shades/1/../../etc", "not the URI of a model"),
     ],
 )
 def test_what_is_not_registered_is_named(registry: str, uri: str, complaint: str) -> None:
