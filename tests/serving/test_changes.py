@@ -96,7 +96,7 @@ def test_a_lock_is_gone_with_its_process(tmp_path: Path, array: Path, linear: Bu
     assert not (tmp_path / "out" / ".lock").exists()
 
 
-def test_a_lock_file_that_was_removed_meanwhile_binds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_on_a_file_that_was_removed_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its holder may remove it after another process opened it and before that one has the lock."""
     path = tmp_path / ".lock"
     opened = Path.open
@@ -197,7 +197,7 @@ def test_a_folder_that_is_emptied_while_a_job_writes_to_it_is_not_called_done(
     assert not (out / "manifest.json").exists()
 
 
-def test_a_lock_that_was_removed_takes_nobody_elses_with_it(tmp_path: Path) -> None:
+def test_releasing_a_removed_lock_leaves_the_next_owners_in_place(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with locked(path, tmp_path):
         path.unlink()

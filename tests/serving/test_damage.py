@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,25 @@ from serving.decoding import decode_from_shards
 from serving.shards import CodesManifest, FinishedShard, ShardsError, read_codes
 
 
-@pytest.fixture
-def array(tmp_path: Path, pictures: np.ndarray) -> Path:
-    np.save(tmp_path / "pictures.npy", pictures)
-    return tmp_path / "pictures.npy"
+@pytest.fixture(scope="module")
+def array(tmp_path_factory: pytest.TempPathFactory, pictures: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("array") / "pictures.npy"
+    np.save(path, pictures)
+    return path
 
 
-@pytest.fixture
-def codes(tmp_path: Path, array: Path, linear: Bundle) -> Path:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, array: Path, linear: Bundle) -> Path:
     """Finished codes in three shards of 8, 8 and 7."""
-    encode(array, linear, tmp_path / "codes")
-    return tmp_path / "codes"
+    folder = tmp_path_factory.mktemp("finished") / "codes"
+    encode(array, linear, folder)
+    return folder
+
+
+@pytest.fixture
+def codes(tmp_path: Path, finished: Path) -> Path:
+    """A copy of the finished codes, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "codes"))
 
 
 def lose(path: Path) -> None:
@@ -183,7 +192,7 @@ def test_a_shard_of_other_rows_or_types_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("sealed", [True, False])
 @pytest.mark.parametrize("key", ["count", "stop", "skipped", "file"])
-def test_a_record_of_progress_that_is_wrong_is_not_believed(
+def test_a_record_of_progress_that_is_wrong_is_ignored(
     tmp_path: Path, array: Path, codes: Path, linear: Bundle, key: str, sealed: bool
 ) -> None:
     with pytest.raises(KilledError):

@@ -54,7 +54,7 @@ def test_a_decoded_folder_appears_at_once_when_all_is_in_it(
     monkeypatch.setattr(Path, "rename", watched)
     decode_from_shards(codes, linear, tmp_path / "out")
     assert seen == [23]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "linear", "out", "p.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "out", "p.npy"]
 
 
 def test_ids_cannot_leave_the_folder_or_replace_one_another(tmp_path: Path, linear: Bundle) -> None:

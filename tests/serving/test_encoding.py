@@ -191,12 +191,12 @@ def test_a_changed_input_does_not_go_on(tmp_path: Path, array: Path, pictures: n
         encode(array, linear, tmp_path / "out")
 
 
-def test_shards_of_unknown_origin_are_not_overwritten(tmp_path: Path, array: Path, linear: Bundle) -> None:
+def test_shards_of_another_job_are_not_overwritten(tmp_path: Path, array: Path, linear: Bundle) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "part-00000.parquet").write_text("somebody's")
+    (tmp_path / "out" / "part-00000.parquet").write_text("of another job")
     with pytest.raises(ShardsError, match="a shard of another job"):
         encode(array, linear, tmp_path / "out")
-    assert (tmp_path / "out" / "part-00000.parquet").read_text() == "somebody's"
+    assert (tmp_path / "out" / "part-00000.parquet").read_text() == "of another job"
 
 
 def test_a_broken_image_stops_the_job_or_is_listed(
@@ -271,7 +271,7 @@ def test_damaged_shards_are_not_read(tmp_path: Path, array: Path, linear: Bundle
         list(read_codes(tmp_path / "out"))
 
 
-def test_progress_counts_every_entry_once(tmp_path: Path, array: Path, quantized: Bundle) -> None:
+def test_progress_counts_every_item_once(tmp_path: Path, array: Path, quantized: Bundle) -> None:
     counted: list[int] = []
     encode(array, quantized, tmp_path / "out", progress=counted.append)
     assert sum(counted) == 23
