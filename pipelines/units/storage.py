@@ -13,6 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow import fs
 
+SCHEMES = ("file", "gs", "gcs", "hdfs", "s3")  # of the filesystems that pyarrow makes from a URL
+
 Files = dict[str, bytes]  # content by name, of one folder
 
 
