@@ -12,15 +12,15 @@ from pathlib import Path
 from items.errors import ItemError
 from items.files import names_below, read_within
 from items.pixels import SUFFIXES
+from items.spec import ItemSpec
 from serving.batches import ENCODE_AGAIN, Chunk, InputError, Stamp, fingerprint_of
 from serving.images import Encoded, ImageDecoder
-from serving.manifest import ItemContract
 
 
 class FolderOfImages:
     """Image files below a folder, sorted by path; a file's id is its path in the folder, with slashes."""
 
-    def __init__(self, path: Path, item: ItemContract, resize: bool | None) -> None:
+    def __init__(self, path: Path, item: ItemSpec, resize: bool | None) -> None:
         self.path = str(path)
         self._folder = path
         self._decoder = ImageDecoder(item, resize)

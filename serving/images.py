@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from items.cpus import available_cpus
 from items.errors import ItemError, SizeError
 from items.pixels import MODES, Fit, decode
+from items.spec import ItemSpec
 from serving.batches import Chunk, InputError
-from serving.manifest import ItemContract
-from serving.sessions import available_cpus
 
 GROUP = 32  # images that a thread decodes in one go
 GROUP_BYTES = 1 << 25  # encoded images of one group in memory
@@ -31,15 +31,13 @@ Encoded = tuple[str, Callable[[], bytes] | bytes | None]
 class ImageDecoder:
     """Decodes encoded images to uint8 arrays (height, width, channels) of one shape."""
 
-    def __init__(self, item: ItemContract, resize: bool | None) -> None:
+    def __init__(self, item: ItemSpec, resize: bool | None) -> None:
         if item.kind != "image" or item.dtype != "uint8" or len(item.shape) != 3 or item.shape[-1] not in MODES:
             raise InputError(
                 f"image files give uint8 pixels (height, width, 1 or 3); the bundle takes {item.kind} items, "
                 f"{item.dtype} {item.shape}: give them as an .npy array"
             )
         height, width, channels = item.shape
-        if height is None or width is None or channels is None:
-            raise InputError(f"the bundle takes images of any size, {item.shape}: give an .npy array of one size")
         self._size, self._channels = (height, width), channels
         self._fit = item.fit if resize is None else (item.fit or Fit()) if resize else None
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from components.data.checks import check_split
-from components.data.checksums import file_sha256
 from components.data.errors import DataError
 from components.data.schema import (
     SPLITS,
@@ -32,6 +31,7 @@ from components.data.schema import (
     read_schema,
     validation_reason,
 )
+from items.digests import sha256_of
 from items.errors import one_line
 from items.spec import ItemSpec
 
@@ -155,7 +155,7 @@ def _write_split(folder: Path, split: SplitName, arrays: Mapping[str, NDArray[An
         dtype = next((stored for stored in _STORED if stored == array.dtype.name), "int64")
         stored = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<"))
         np.save(path, stored, allow_pickle=False)
-        files[name] = ArrayFile(file=path.name, shape=array.shape, dtype=dtype, sha256=file_sha256(path))
+        files[name] = ArrayFile(file=path.name, shape=array.shape, dtype=dtype, sha256=sha256_of(path))
     return Split(count=len(arrays["items"]), arrays=files)
 
 
@@ -185,12 +185,12 @@ def _put_in_place(new: Path, folder: Path, old: Path) -> None:
 
 def _sha256(path: Path) -> str:
     status = path.stat()
-    return _sha256_of(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    return _cached_sha256(path, status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 @lru_cache
-def _sha256_of(path: Path, size: int, modified: int, inode: int) -> str:
-    return file_sha256(path)
+def _cached_sha256(path: Path, size: int, modified: int, inode: int) -> str:
+    return sha256_of(path)
 
 
 def _map(name: str, path: Path, described: ArrayFile) -> NDArray[Any]:

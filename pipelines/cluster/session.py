@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from items.cpus import available_cpus
 from pipelines.cluster.confined import Emit, in_one_line
 from pipelines.project import StageError
 from pipelines.sweep.trial import Unfit, check_fit
-from serving.sessions import available_cpus
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",

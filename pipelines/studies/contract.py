@@ -17,9 +17,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-from items.errors import first_mistake
+from items.atomic import written_whole
+from items.errors import first_error
 from pipelines.plots.style import save
-from pipelines.project import Project, StageError, written_whole
+from pipelines.project import Project, StageError
 
 STUDY = "study.json"
 
@@ -105,7 +106,7 @@ def read_study(folder: Path) -> Study:
     except OSError as error:
         raise StageError(f"{path}: {error.strerror}; {remedy}") from error
     except ValidationError as error:
-        raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
+        raise StageError(f"{path}: {first_error(error)}; {remedy}") from error
 
 
 def differences(first: Mapping[str, object], second: Mapping[str, object]) -> str:

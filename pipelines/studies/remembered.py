@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 import components
+from items.cpus import available_cpus
 from pipelines.project import Project
 from pipelines.sweep.record import digest_of
-from serving.sessions import available_cpus
 
 Result = dict[str, Any]  # JSON-able
 

@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from components.state import DamagedState, State
-from items.errors import first_mistake, one_line
+from items.errors import first_error, one_line
 from pipelines.project import StageError
 from pipelines.settings.spaces import Parameters
 from pipelines.sweep.record import Status, TrialRecord, digest_of
@@ -106,7 +106,7 @@ class Journal:
         except (DamagedState, KeyError) as error:
             raise self._damaged(self.state, str(error)) from error
         except ValidationError as error:
-            raise self._damaged(self.state, first_mistake(error)) from error
+            raise self._damaged(self.state, first_error(error)) from error
 
     def resume(self) -> State | None:
         """Return the training state to go on from; None before the first epoch."""

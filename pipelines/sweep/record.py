@@ -21,7 +21,7 @@ from torch import Tensor
 
 from components.models import Model, ModelSettings
 from components.settings import SettingError
-from items.errors import first_mistake, one_line
+from items.errors import first_error, one_line
 from items.spec import ItemSpec
 from pipelines.project import StageError
 from pipelines.settings.spaces import Parameters
@@ -162,7 +162,7 @@ def read_record(folder: Path) -> RunRecord:
     except OSError as error:
         raise StageError(f"{error.filename}: {error.strerror}; {remedy}") from error
     except ValidationError as error:
-        raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
+        raise StageError(f"{path}: {first_error(error)}; {remedy}") from error
     if record.digest != record.computed_digest():
         raise StageError(f"{path}: is damaged, its content does not have the digest that it names; {remedy}")
     if found != record.weights_sha256:

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from components.data import open_dataset
+from items.atomic import written_whole
 from pipelines.cluster import session as cluster
 from pipelines.cluster.confined import Emit, Lost, confined, in_one_line
-from pipelines.project import Project, StageError, written_whole
+from pipelines.project import Project, StageError
 from pipelines.settings.params import load_params
 from pipelines.sweep.journal import Journal, check_journals
 from pipelines.sweep.plan import SweepPlan

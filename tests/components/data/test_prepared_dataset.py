@@ -323,9 +323,3 @@ def test_a_refusal_is_one_short_line_whatever_the_schema_holds(tmp_path: Path, k
             open_dataset(tmp_path / "d")
         assert len(str(refused.value).splitlines()) == 1
         assert len(str(refused.value)) < 1000
-
-
-def test_published_json_schema_is_the_one_that_is_checked() -> None:
-    published = Path(__file__).parents[3] / "components/data/prepared-dataset.schema.json"
-    expected = json.dumps(DatasetSchema.model_json_schema(), indent=2) + "\n"
-    assert published.read_text() == expected, "write DatasetSchema.model_json_schema(), indent=2, to that file"
