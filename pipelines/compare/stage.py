@@ -31,7 +31,7 @@ def main() -> None:
     results = read_experiments(project, params.experiments)
     studies = read_studies(project, params, results)
     write_reports(project.reports, results, studies, summarize(project, results, studies))
-    sys.stdout.write(f"{project.reports / 'index.html'}: {len(results)} experiments, {len(studies)} studies\n")
+    sys.stdout.write(f"{project.reports / 'index.html'}: experiments: {len(results)}, studies: {len(studies)}\n")
 
 
 def write_reports(

@@ -23,7 +23,7 @@ def main() -> None:
     summary = read_summary(project)
     check_files(project, summary)
     if is_projected(summary, tracking_uri(project.home)):
-        sys.stdout.write(f"nothing new: {len(summary.experiments)} experiments, {len(summary.studies)} studies\n")
+        sys.stdout.write(f"nothing new, experiments: {len(summary.experiments)}, studies: {len(summary.studies)}\n")
         return
     from pipelines.register.everything import register_everything  # takes seconds to import
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.settings.params import SweepSettings
 from pipelines.settings.spaces import Parameters, fill
 from pipelines.sweep.record import EpochRecord, TrialRecord
 from pipelines.tracking.store import Store, metric
@@ -66,14 +65,12 @@ class SweepRuns:
         )
 
     def given(self, parameters: Parameters) -> dict[str, str]:
-        """Return every setting that params.yaml gives, the searched values filled in, by its path below the model.
+        """Return the settings of the model, with the searched values filled in, and of the sweep, by their paths.
 
-        What it leaves out has its default. A part's kind stands under the part: `bottleneck: identity`.
+        A part's kind stands under the part: `bottleneck: identity`.
         """
         tree = {**fill(self.settings["model"], parameters, "model"), "sweep": self.settings.get("sweep", {})}
-        usual = {f"sweep.{path}": text for path, text in flat(SweepSettings().model_dump(mode="json")).items()}
-        found = {("model" if path == "kind" else path.removesuffix(".kind")): text for path, text in flat(tree).items()}
-        return {path: text for path, text in found.items() if usual.get(path) != text}
+        return {("model" if path == "kind" else path.removesuffix(".kind")): text for path, text in flat(tree).items()}
 
     def logged(self, run: Run) -> set[int]:
         """Return the epochs that a trial's run already has."""
