@@ -116,11 +116,20 @@ def checked_name(name: str) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file against other processes; the system lets go of it when its process ends, however it ends."""
+def locked(path: Path, busy: str = "") -> Iterator[None]:
+    """Hold a lock file against other processes; the system lets go of it when its process ends, however it ends.
+
+    `busy` is printed where another process has to be waited for.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if busy:
+                sys.stdout.write(f"{busy}\n")
+                sys.stdout.flush()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from items.errors import first_mistake, one_line
+from items.errors import first_error, one_line
 from pipelines.project import Project, StageError
 
 VALUES = "values.parquet"
@@ -81,7 +81,7 @@ def read_metrics(project: Project, dataset: str, experiment: str) -> Metrics:
     except OSError as error:
         raise StageError(f"{path}: {error.strerror}; {_remedy(dataset, experiment)}") from error
     except ValidationError as error:
-        raise StageError(f"{path}: {first_mistake(error)}; {_remedy(dataset, experiment)}") from error
+        raise StageError(f"{path}: {first_error(error)}; {_remedy(dataset, experiment)}") from error
 
 
 def read_values(project: Project, dataset: str, experiment: str) -> dict[str, Array]:
