@@ -15,7 +15,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipelines.compare.experiments import ExperimentResult
 from pipelines.compare.leaderboard import best_by_metric, cell, costs, found, leaderboard
 from pipelines.metrics.table import METRIC
-from pipelines.studies.contract import Study
 from pipelines.studies.results import StudyResult
 
 ALL_OPEN = 4  # sections that still read well unfolded
@@ -51,11 +50,6 @@ def render_study(result: StudyResult) -> str:
     return environment().get_template("study.html.j2").render(result=result, study=result.study)
 
 
-def page_of(study: Study) -> str:
-    """Return the path of a study's page, from the report's folder."""
-    return f"studies/{study.dataset}-{study.name}.html"
-
-
 def environment() -> Environment:
     """Return the pages' templates."""
     templates = Environment(
@@ -70,7 +64,6 @@ def environment() -> Environment:
         "width": width,
         "number": number,
         "words": words,
-        "page": page_of,
         "short": lambda digest: digest[:12],
     }
     return templates

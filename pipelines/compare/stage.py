@@ -17,7 +17,7 @@ from pipelines.compare.contents import summarize
 from pipelines.compare.experiments import ExperimentResult, read_experiments
 from pipelines.compare.leaderboard import Row, row
 from pipelines.compare.rate_distortion import draw_rate_distortion, panels_of
-from pipelines.compare.report import page_of, render_report, render_study
+from pipelines.compare.report import render_report, render_study
 from pipelines.compare.summary import Summary
 from pipelines.project import Project
 from pipelines.settings.params import load_params
@@ -29,7 +29,7 @@ def main() -> None:
     project = Project.here()
     params = load_params(project)
     results = read_experiments(project, params.experiments)
-    studies = read_studies(project, params, results)
+    studies = read_studies(project, params)
     write_reports(project.reports, results, studies, summarize(project, results, studies))
     sys.stdout.write(f"{project.reports / 'index.html'}: experiments: {len(results)}, studies: {len(studies)}\n")
 
@@ -47,7 +47,7 @@ def write_reports(
         pictures = dict(draw_pictures(results, partial))
         (partial / "index.html").write_text(render_report(results, pictures, studies), encoding="utf-8")
         for one in studies:
-            page = partial / page_of(one.study)
+            page = partial / one.page
             page.parent.mkdir(exist_ok=True)
             page.write_text(render_study(one), encoding="utf-8")
         summary.write(partial)

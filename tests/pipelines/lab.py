@@ -21,7 +21,7 @@ from pipelines.evaluate.results import VALUES, write_values
 from pipelines.metrics.significance import interval
 from pipelines.project import Project, model_name
 from pipelines.studies.contract import STUDY, Picture, Study, Table
-from pipelines.sweep.record import EpochRecord, RunRecord, TrialRecord, write_record
+from pipelines.sweep.record import RECORD, EpochRecord, RunRecord, TrialRecord, sealed
 from serving.manifest import MANIFEST, BatchCheck, Certificate, Graph, Manifest, TensorSpec, read_manifest
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d494844520000030c0000029408020000")  # the start of one: 780 by 660 pixels
@@ -197,7 +197,7 @@ class Lab:
             versions={},
         )
         write(self.project.run(dataset, name) / "weights.safetensors", name)
-        write_record(self.project.run(dataset, name), record)
+        write(self.project.run(dataset, name) / RECORD, sealed(record))
         return record
 
     def manifest(self, name: str, record: RunRecord, bits: float, shape: tuple[int, ...], passed: bool) -> Manifest:

@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from lab import MLP, PER_ITEM, Lab, read
+from lab import MLP, PER_ITEM, Lab, read, write
 
 from pipelines.compare import leaderboard as boards
 from pipelines.compare.report import render_report
 from pipelines.metrics.table import METRICS, Metric
-from pipelines.sweep.record import write_record
+from pipelines.sweep.record import RECORD, sealed
 
 
 class Page(HTMLParser):
@@ -93,7 +93,8 @@ def test_trials_are_shown_with_the_ranges_that_they_were_drawn_from(lab: Lab, mo
     assert table[0][1] == "learning rate 0.001 … 0.01 (log)"
     assert table[1] == ["1", "0.002", "1", "finished", "4.25"]
     record = read(lab)[0].record
-    write_record(lab.project.run("digits", "drawn"), record.model_copy(update={"trials": record.trials[:1]}))
+    alone = record.model_copy(update={"trials": record.trials[:1]})
+    write(lab.project.run("digits", "drawn") / RECORD, sealed(alone))
     lab.compare(monkeypatch)
     assert "earched" not in (reports / "index.html").read_text()  # a single trial is no search
 
