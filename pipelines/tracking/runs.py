@@ -22,7 +22,7 @@ class SweepRuns:
 
     Attributes:
         store: the tracking store.
-        name: the experiment's name, and the parent run's.
+        name: the model's name, which is the parent run's.
         dataset: the dataset's name, and that of the MLflow experiment.
         settings: the experiment as params.yaml has it, distributions and all.
         key: the sweep's key for this experiment.
