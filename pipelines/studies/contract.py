@@ -9,19 +9,43 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from components.data.raw import Outline
+from components.settings import SettingError, Settings
 from items.errors import first_mistake
-from pipelines.plots.style import save
 from pipelines.project import Project, StageError, written_whole
+from pipelines.studies.needs import Need
 
 STUDY = "study.json"
+EXPERIMENT = "the name of an experiment"
+
+ExperimentName = Annotated[str, EXPERIMENT]
+
+
+class StudySettings(Settings):
+    """Base of a study's settings."""
+
+    kind: str
+
+    def experiments(self) -> dict[str, str]:
+        """Return the experiments that the study compares, by the key that names each."""
+        fields = type(self).model_fields
+        return {key: getattr(self, key) for key, field in fields.items() if EXPERIMENT in field.metadata}
+
+    def needs(self) -> dict[str, list[Need]]:
+        """Return what the experiments must be, by the key that names each."""
+        fields = type(self).model_fields
+        return {key: [n for n in fields[key].metadata if isinstance(n, Need)] for key in self.experiments()}
+
+    def errors(self, data: Outline) -> Iterator[SettingError]:
+        """Yield the settings that do not fit the dataset of the study, by the path below these settings."""
+        yield from ()
 
 
 class _Contract(BaseModel):
@@ -77,8 +101,10 @@ class Study(_Contract):
         return f"{self.kind}-{self.name}"
 
 
-def publish(project: Project, study: Study, drawn: Mapping[str, Figure]) -> None:
+def publish(project: Project, study: Study, drawn: Mapping[str, Any]) -> None:
     """Write a study's page, its pictures by file name, and its figures; each whole, or not at all."""
+    from pipelines.plots.style import save  # half a second
+
     with written_whole(project.study(study.kind, study.name)) as made:
         for picture in study.pictures:
             save(drawn[picture.file], made / picture.file)

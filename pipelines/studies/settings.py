@@ -1,4 +1,4 @@
-"""What the studies of params.yaml are about: `studies.<kind>.<name>`, one settings model a kind."""
+"""Settings of the studies: one model a kind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from components.pretraining import StackSettings
 from components.prior import PriorSettings
 from components.settings import SettingError, Settings
 from components.training import TrainingSettings
+from pipelines.studies.contract import ExperimentName, StudySettings
 from pipelines.studies.needs import (
     BITS,
     CATEGORICAL,
@@ -25,45 +26,15 @@ from pipelines.studies.needs import (
     REAL,
     TWO,
     TWO_OR_MORE,
-    Need,
 )
 
-EXPERIMENT = "the name of an experiment"
-DATASET = "the name of a dataset"
-ExperimentName = Annotated[str, EXPERIMENT]
-DatasetName = Annotated[str, DATASET]
-
 Count = Annotated[int, Field(ge=1)]
-
-
-class StudySettings(Settings):
-    """Base of a study's settings."""
-
-    def experiments(self) -> dict[str, str]:
-        """Return the experiments that the study compares, by the key that names each."""
-        return self._named(EXPERIMENT)
-
-    def datasets(self) -> dict[str, str]:
-        """Return the datasets that the study itself trains on, by the key that names each."""
-        return self._named(DATASET)
-
-    def needs(self) -> dict[str, list[Need]]:
-        """Return what the experiments must be, by the key that names each."""
-        fields = type(self).model_fields
-        return {key: [n for n in fields[key].metadata if isinstance(n, Need)] for key in self.experiments()}
-
-    def mistakes(self, data: Outline) -> Iterator[SettingError]:
-        """Yield the settings that do not fit the dataset of the study, by the path below these settings."""
-        yield from ()
-
-    def _named(self, what: str) -> dict[str, str]:
-        fields = type(self).model_fields
-        return {key: getattr(self, key) for key, field in fields.items() if what in field.metadata}
 
 
 class SubspacesSettings(StudySettings):
     """PCA against a linear autoencoder: do both span the same subspace?"""
 
+    kind: Literal["subspaces"] = "subspaces"
     pca: Annotated[ExperimentName, LINEAR]
     linear: Annotated[ExperimentName, LINEAR]
 
@@ -71,6 +42,7 @@ class SubspacesSettings(StudySettings):
 class PlanesSettings(StudySettings):
     """The first two principal components beside a deep autoencoder's code of two numbers."""
 
+    kind: Literal["planes"] = "planes"
     pca: Annotated[ExperimentName, TWO_OR_MORE]
     deep: Annotated[ExperimentName, TWO]
 
@@ -78,6 +50,7 @@ class PlanesSettings(StudySettings):
 class DenoisingSettings(StudySettings):
     """A plain autoencoder against one trained to denoise, under each of `noises`; the first is drawn."""
 
+    kind: Literal["denoising"] = "denoising"
     basic: ExperimentName
     denoising: ExperimentName
     noises: tuple[CorruptionSettings, ...] = Field(min_length=1)
@@ -86,6 +59,7 @@ class DenoisingSettings(StudySettings):
 class InvarianceSettings(StudySettings):
     """A plain autoencoder against a contractive one of the same size: the Jacobians of their encoders at test items."""
 
+    kind: Literal["invariance"] = "invariance"
     basic: Annotated[ExperimentName, ENCODER]
     contractive: Annotated[ExperimentName, ENCODER]
     items: int = Field(default=300, ge=2)
@@ -101,7 +75,7 @@ class SeedsBudget(Settings):
 class SparseTableSettings(StudySettings):
     """Two autoencoders of one code size that differ in a sparsity penalty."""
 
-    dataset: DatasetName
+    kind: Literal["sparse_table"] = "sparse_table"
     simple: AutoencoderSettings
     sparse: AutoencoderSettings
     quick: SeedsBudget
@@ -111,7 +85,7 @@ class SparseTableSettings(StudySettings):
         """Return one of the budgets."""
         return self.quick if name == "quick" else self.paper
 
-    def mistakes(self, data: Outline) -> Iterator[SettingError]:
+    def errors(self, data: Outline) -> Iterator[SettingError]:
         """See :class:`StudySettings`."""
         for key, model in (("simple", self.simple), ("sparse", self.sparse)):
             try:
@@ -131,12 +105,13 @@ class RetrievalSettings(StudySettings):
         queries: items of the test split that are searched for, evenly spread over it; null takes all.
     """
 
+    kind: Literal["retrieval"] = "retrieval"
     real: Annotated[ExperimentName, REAL]
     binary: Annotated[ExperimentName, BITS]
     neighbours: int = Field(default=10, ge=1)
     queries: int | None = Field(default=None, ge=2)
 
-    def mistakes(self, data: Outline) -> Iterator[SettingError]:
+    def errors(self, data: Outline) -> Iterator[SettingError]:
         """See :class:`StudySettings`."""
         if self.neighbours > data.train:
             yield SettingError("neighbours", self.neighbours, f"must be at most {data.train}, the training items")
@@ -191,15 +166,15 @@ class FineTuningSettings(Settings):
 class PretrainingSettings(StudySettings, StackSettings):
     """Greedy layer-wise pretraining against random weights, with few labels and with many."""
 
-    dataset: DatasetName
+    kind: Literal["pretraining"] = "pretraining"
     fine_tuning: FineTuningSettings = FineTuningSettings()
     quick: PretrainingBudget
     paper: PretrainingBudget
 
-    def mistakes(self, data: Outline) -> Iterator[SettingError]:
+    def errors(self, data: Outline) -> Iterator[SettingError]:
         """See :class:`StudySettings`."""
         if data.classes is None:
-            yield SettingError("dataset", self.dataset, "must have classes: there are no labels to fine-tune with")
+            yield SettingError("kind", self.kind, "needs a dataset with classes: there are no labels to fine-tune with")
             return
         for name, budget in (("quick", self.quick), ("paper", self.paper)):
             for place, line in enumerate(budget.fine_tuning):
@@ -211,6 +186,7 @@ class PretrainingSettings(StudySettings, StackSettings):
 class BoundsSettings(StudySettings):
     """Variational autoencoders: how many nats does an item take?"""
 
+    kind: Literal["bounds"] = "bounds"
     gaussian: Annotated[ExperimentName, GAUSSIAN, LIKELIHOOD]
     categorical: Annotated[ExperimentName, CATEGORICAL, LIKELIHOOD]
 
@@ -234,6 +210,7 @@ class GenerationSettings(StudySettings):
         samples: how many items are made each way.
     """
 
+    kind: Literal["generation"] = "generation"
     plane: Annotated[ExperimentName, TWO]
     vae_plane: Annotated[ExperimentName, GAUSSIAN, TWO]
     vae: Annotated[ExperimentName, GAUSSIAN]
@@ -242,28 +219,9 @@ class GenerationSettings(StudySettings):
     prior_epochs: Passes = Passes()
     samples: int = Field(default=2000, ge=20)
 
-    def mistakes(self, data: Outline) -> Iterator[SettingError]:
+    def errors(self, data: Outline) -> Iterator[SettingError]:
         """See :class:`StudySettings`."""
         if data.item.kind != "image":
             yield SettingError(
                 "quantizer", self.quantizer, f"must be of images: items of kind {data.item.kind} are not drawn"
             )
-
-
-class StudiesSettings(Settings):
-    """All studies, by kind and name; a kind without any may be left out."""
-
-    subspaces: dict[str, SubspacesSettings] = Field(default_factory=dict)
-    planes: dict[str, PlanesSettings] = Field(default_factory=dict)
-    denoising: dict[str, DenoisingSettings] = Field(default_factory=dict)
-    invariance: dict[str, InvarianceSettings] = Field(default_factory=dict)
-    sparse_table: dict[str, SparseTableSettings] = Field(default_factory=dict)
-    retrieval: dict[str, RetrievalSettings] = Field(default_factory=dict)
-    pretraining: dict[str, PretrainingSettings] = Field(default_factory=dict)
-    bounds: dict[str, BoundsSettings] = Field(default_factory=dict)
-    generation: dict[str, GenerationSettings] = Field(default_factory=dict)
-
-    def all(self) -> dict[str, StudySettings]:
-        """Return every study by its place, `kind.name`."""
-        kinds = {kind: getattr(self, kind) for kind in type(self).model_fields}
-        return {f"{kind}.{name}": study for kind, studies in kinds.items() for name, study in studies.items()}
