@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import CodeSpec
 from components.models.contract import Epoch, Model, TrainingRun
 from components.pretraining import Stack
 from components.state import State
 from components.training import TrainingSettings, as_tensor, descend
+from items.code import CodeSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

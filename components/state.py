@@ -1,24 +1,24 @@
-"""A training state on disk: one safetensors file, written whole or not at all, safe to read."""
+"""A training state as one safetensors file, safe to read."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import secrets
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-SHA256 = "sha256"  # the key of the checksum, in the document on disk
+SHA256 = "sha256"  # the key of the checksum, in the document
+LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
 
 
 class DamagedState(ValueError):  # noqa: N818
-    """A file is not what :meth:`State.save` wrote."""
+    """A file is not what :meth:`State.to_bytes` wrote."""
 
 
 @dataclass(frozen=True)
@@ -38,52 +38,51 @@ class State:
         prefix = f"{name}."
         return {key.removeprefix(prefix): tensor for key, tensor in self.tensors.items() if key.startswith(prefix)}
 
-    def save(self, path: Path) -> None:
-        """Write to `path`, atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # a writer elsewhere has one of its own
+    def to_bytes(self) -> bytes:
+        """Return the state as a safetensors file."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         # One entry of metadata: the order of several is the serializer's whim, and equal states make equal files.
-        rest = json.dumps(self.rest | {SHA256: _digest(tensors, self.rest)})
-        try:
-            save_file(tensors, partial, metadata={"rest": rest})
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        return save(tensors, metadata={"rest": json.dumps(self.rest | {SHA256: _digest(tensors, self.rest)})})
 
     @classmethod
-    def load(cls, path: Path) -> State:
-        """Read what :meth:`save` wrote.
+    def from_bytes(cls, content: bytes) -> State:
+        """Return the state that :meth:`to_bytes` wrote.
 
         Raises:
-            DamagedState: the file is not whole, or not the one that was written.
+            DamagedState: the content is not whole, or not what was written.
         """
-        rest = cls.read_rest(path)
+        known = _header(io.BytesIO(content))
         try:
-            tensors = load_file(path)
+            tensors = load(content)
         except SafetensorError as error:
             raise DamagedState(str(error)) from error
-        if _digest(tensors, rest) != _known(path)[SHA256]:
+        rest = {name: value for name, value in known.items() if name != SHA256}
+        if _digest(tensors, rest) != known[SHA256]:
             raise DamagedState(f"its content does not have the {SHA256} that it names")
         return cls(tensors, rest)
 
     @staticmethod
-    def read_rest(path: Path) -> dict[str, Any]:
-        """Return the JSON document alone, which is quick, and its checksum not looked at.
+    def read_rest(file: BinaryIO) -> dict[str, Any]:
+        """Return the JSON document alone, of an open file, which is quick: neither tensors nor checksum are looked at.
 
         Raises:
             DamagedState: the header cannot be read.
         """
-        return {name: value for name, value in _known(path).items() if name != SHA256}
+        return {name: value for name, value in _header(file).items() if name != SHA256}
 
 
-def _known(path: Path) -> dict[str, Any]:
-    """Return the JSON document of a file's header, with its checksum."""
+def _header(file: BinaryIO) -> dict[str, Any]:
+    """Return the JSON document of a safetensors file's header, with its checksum.
+
+    The file begins with the header's length, 8 bytes, little-endian; see the format's description.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    if not 0 < length <= LONGEST_HEADER:
+        raise DamagedState(f"its header has {length} bytes, must be 1 to {LONGEST_HEADER}")
     try:
-        with safe_open(path, framework="pt") as file:
-            known = json.loads((file.metadata() or {}).get("rest", "null"))
-    except (SafetensorError, ValueError) as error:
-        raise DamagedState(str(error)) from error
+        known = json.loads(json.loads(file.read(length))["__metadata__"]["rest"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedState(f"its header cannot be read ({type(error).__name__})") from error
     if not isinstance(known, dict) or SHA256 not in known:
         raise DamagedState("its header does not hold what a training state's does")
     return known

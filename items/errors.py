@@ -19,7 +19,7 @@ def one_line(text: object, longest: int = 500) -> str:
     return line if len(line) <= longest else f"{line[:longest]} …"
 
 
-def first_mistake(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """Return what pydantic found wrong first, in one line: `key: reason`."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return one_line(f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg'].removeprefix('Value error, ')}")

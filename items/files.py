@@ -81,6 +81,11 @@ def read_within(folder: Path, name: str, limit: int = IMAGE_BYTES) -> tuple[byte
     return content, status
 
 
+def readable(name: str) -> str:
+    """Return a file's name as text: bytes that are not UTF-8 are written out as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def names_below(folder: Path, suffixes: Collection[str]) -> Iterator[str]:
     """Walk a folder and yield the paths of files with such a suffix (in lower case), relative to it and sorted.
 
@@ -97,8 +102,8 @@ def names_below(folder: Path, suffixes: Collection[str]) -> Iterator[str]:
             yield name
             continue
         try:
-            with os.scandir(folder / name) as entries:
-                found = [name + entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries]
+            with os.scandir(folder / name) as children:
+                found = [name + child.name + "/" * child.is_dir(follow_symlinks=False) for child in children]
         except OSError:
             if not name:
                 raise

@@ -52,14 +52,14 @@ def channels_of(path: Path) -> Channels | None:
         return None
 
 
-def decode(encoded: Path | bytes, size: tuple[int, int], channels: int, fit: Fit | None) -> NDArray[np.uint8]:
+def decode(content: bytes, size: tuple[int, int], channels: int, fit: Fit | None) -> NDArray[np.uint8]:
     """Return a file's image, of several frames the first, as bytes (height, width, channels).
 
     It is turned upright as its EXIF orientation says, put on white where it is transparent, and brought to 8 bits a
     channel.
 
     Args:
-        encoded: a file, or its content.
+        content: of the file.
         size: height and width.
         channels: 1 for grey, 3 for colour.
         fit: how an image of another size is brought to `size`; None refuses it.
@@ -69,19 +69,13 @@ def decode(encoded: Path | bytes, size: tuple[int, int], channels: int, fit: Fit
         ItemError: why there is no image in the file, or one that is not read; without the file's name.
     """
     try:
-        return _decode(_content(encoded) if isinstance(encoded, Path) else encoded, size, channels, fit)
+        return _decode(content, size, channels, fit)
     except ItemError:
         raise
     except UnidentifiedImageError:
         raise ItemError(f"it is not a whole image in a format that is read ({', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's decoders raise what their parsers trip over
         raise ItemError(f"it cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
-
-
-def _content(path: Path) -> bytes:
-    if not path.is_file():
-        raise ItemError("it is no file, or a link to nothing")  # reading a pipe would never end
-    return path.read_bytes()
 
 
 def _decode(content: bytes, size: tuple[int, int], channels: int, fit: Fit | None) -> NDArray[np.uint8]:

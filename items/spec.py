@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ class ItemSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: ItemKind
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
     dtype: Literal["uint8", "float32"]
     # Left out where it is None, so that the digests of data and bundles that know no fit stay as they are.
     fit: Fit | None = Field(default=None, exclude_if=lambda fit: fit is None)

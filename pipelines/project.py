@@ -7,7 +7,6 @@ import fcntl
 import inspect
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -117,32 +116,21 @@ def checked_name(name: str) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file against other processes; the system lets go of it when its process ends, however it ends."""
+def locked(path: Path, busy: str = "") -> Iterator[None]:
+    """Hold a lock file against other processes; the system lets go of it when its process ends, however it ends.
+
+    `busy` is printed where another process has to be waited for.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if busy:
+                sys.stdout.write(f"{busy}\n")
+                sys.stdout.flush()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to write into that takes the place of `folder` at the end, and only if all went well.
-
-    An earlier `folder` is moved away and deleted last: a kill leaves it whole or absent, never with half of its files.
-    """
-    made, old = folder.parent / f".{folder.name}.partial", folder.parent / f".{folder.name}.old"
-    for left in (made, old):
-        shutil.rmtree(left, ignore_errors=True)  # of a stage that was killed
-    made.mkdir(parents=True)
-    try:
-        yield made
-        if folder.exists():
-            folder.rename(old)
-        made.rename(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def stage(main: Callable[..., None]) -> None:

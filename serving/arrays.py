@@ -9,14 +9,14 @@ import numpy as np
 
 from items.errors import ItemError
 from items.npy import NpyFile
+from items.spec import ItemSpec
 from serving.batches import Chunk, InputError, Stamp, fingerprint_of
-from serving.manifest import ItemContract
 
 
 class ArrayFile:
     """Rows of an .npy file; a row's id is its number. Rows of floats must be finite."""
 
-    def __init__(self, path: Path, item: ItemContract) -> None:
+    def __init__(self, path: Path, item: ItemSpec) -> None:
         try:
             self._file = NpyFile(path)
         except ItemError as error:
@@ -26,7 +26,7 @@ class ArrayFile:
             raise InputError(f"{path}: not an array of items")
         shape = header.shape[1:]
         self._shape = (*shape, 1) if shape == item.shape[:-1] and item.shape[-1:] == (1,) else shape
-        if not item.fits(self._shape) or 0 in self._shape:
+        if self._shape != item.shape:
             raise InputError(f"{path}: items have shape {shape}, the bundle takes {item.shape}")
         if header.dtype != item.dtype:
             raise InputError(f"{path}: items are {header.dtype}, the bundle takes {item.dtype}")

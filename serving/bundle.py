@@ -4,7 +4,7 @@
     codes = bundle.encode(images)        # (60000, 28, 28, 1) uint8 → (60000, 49) uint16
     rebuilt = bundle.decode(codes)       # → (60000, 28, 28, 1) float32, 0 to 1, unclipped
 
-What lies in the folder is told by `serving.manifest`, whose names are also given here.
+`serving.manifest` describes the files of a bundle's folder.
 """
 
 from __future__ import annotations
@@ -18,37 +18,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.manifest import (
-    MANIFEST,
-    BatchCheck,
-    BundleError,
-    Certificate,
-    CodeContract,
-    Graph,
-    ItemContract,
-    Manifest,
-    TensorSpec,
-    read_manifest,
-    sha256_of,
-)
+from items.cpus import available_cpus
+from serving.manifest import MANIFEST, BundleError, Graph, Manifest, TensorSpec, read_manifest
 from serving.registry import is_registry_uri, resolve
-from serving.sessions import available_cpus, open_session
+from serving.sessions import open_session
 
-__all__ = [
-    "BATCH_SIZE",
-    "MANIFEST",
-    "BatchCheck",
-    "Bundle",
-    "BundleError",
-    "Certificate",
-    "CodeContract",
-    "Graph",
-    "ItemContract",
-    "Manifest",
-    "TensorSpec",
-    "read_manifest",
-    "sha256_of",
-]
+__all__ = ["BATCH_SIZE", "Bundle", "BundleError"]
 
 BATCH_SIZE = 512  # items a run of a graph; float codes are the same to the bit where batches are cut alike
 
@@ -144,7 +119,7 @@ class Bundle:
 
     def _check_items(self, items: NDArray[Any]) -> None:
         item = self.manifest.item
-        if items.ndim == 0 or not item.fits(items.shape[1:]):
+        if items.ndim == 0 or items.shape[1:] != item.shape:
             raise BundleError(f"items have shape {items.shape[1:]}, the bundle {self.name} takes {item.shape}")
         if items.dtype != item.dtype:
             raise BundleError(f"items are {items.dtype}, the bundle {self.name} takes {item.dtype}")

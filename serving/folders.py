@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from array import array
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from items.errors import ItemError
-from items.files import names_below, read_within
+from items.files import names_below, read_within, readable
 from items.pixels import SUFFIXES
+from items.spec import ItemSpec
 from serving.batches import ENCODE_AGAIN, Chunk, InputError, Stamp, fingerprint_of
 from serving.images import Encoded, ImageDecoder
-from serving.manifest import ItemContract
 
 
 class FolderOfImages:
     """Image files below a folder, sorted by path; a file's id is its path in the folder, with slashes."""
 
-    def __init__(self, path: Path, item: ItemContract, resize: bool | None) -> None:
+    def __init__(self, path: Path, item: ItemSpec, resize: bool | None) -> None:
         self.path = str(path)
         self._folder = path
         self._decoder = ImageDecoder(item, resize)
@@ -28,7 +27,7 @@ class FolderOfImages:
         digest = hashlib.sha256(fingerprint_of(["folder", *self._decoder.settings]).encode())
         for name in names_below(path, SUFFIXES):
             stamp = self._stamp(name)
-            digest.update(fingerprint_of([_readable(name), *stamp]).encode())
+            digest.update(fingerprint_of([readable(name), *stamp]).encode())
             self._seen.append(hash((name, stamp)))
         self.total = len(self._seen)
         self.fingerprint = digest.hexdigest()
@@ -44,7 +43,7 @@ class FolderOfImages:
         count = 0
         for name in names_below(self._folder, SUFFIXES):
             if count >= start:
-                yield _readable(name), partial(self._read, count, name)
+                yield readable(name), partial(self._read, count, name)
             count += 1
         if count != self.total:
             raise InputError(
@@ -70,7 +69,7 @@ class FolderOfImages:
     def _check(self, place: int, name: str, stamp: tuple[int, ...]) -> None:
         if place >= self.total or hash((name, stamp)) != self._seen[place]:
             raise InputError(
-                f"{self.path}: changed while it was encoded: {_readable(name)} was written to, added or replaced, "
+                f"{self.path}: changed while it was encoded: {readable(name)} was written to, added or replaced, "
                 f"or a file before it removed; {ENCODE_AGAIN}"
             )
 
@@ -79,8 +78,3 @@ class FolderOfImages:
             return Stamp.of((self._folder / name).stat()).content
         except OSError:
             return ()  # it is named, with the reason, when it is read
-
-
-def _readable(name: str) -> str:
-    """Return a file's name with bytes that are not UTF-8 written out as \\xNN: ids are text."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

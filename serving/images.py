@@ -1,24 +1,22 @@
 """Encoded images (PNG, JPEG, …) as items.
 
-Images are decoded by a few threads ahead of whoever takes the batches, so that reading and inference overlap.
+Images are decoded by a few threads while earlier ones are encoded, so that reading and inference overlap.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from items.ahead import map_ahead
 from items.errors import ItemError, SizeError
 from items.pixels import MODES, Fit, decode
+from items.spec import ItemSpec
 from serving.batches import Chunk, InputError
-from serving.manifest import ItemContract
-from serving.sessions import available_cpus
 
 GROUP = 32  # images that a thread decodes in one go
 GROUP_BYTES = 1 << 25  # encoded images of one group in memory
@@ -31,15 +29,13 @@ Encoded = tuple[str, Callable[[], bytes] | bytes | None]
 class ImageDecoder:
     """Decodes encoded images to uint8 arrays (height, width, channels) of one shape."""
 
-    def __init__(self, item: ItemContract, resize: bool | None) -> None:
+    def __init__(self, item: ItemSpec, resize: bool | None) -> None:
         if item.kind != "image" or item.dtype != "uint8" or len(item.shape) != 3 or item.shape[-1] not in MODES:
             raise InputError(
                 f"image files give uint8 pixels (height, width, 1 or 3); the bundle takes {item.kind} items, "
                 f"{item.dtype} {item.shape}: give them as an .npy array"
             )
         height, width, channels = item.shape
-        if height is None or width is None or channels is None:
-            raise InputError(f"the bundle takes images of any size, {item.shape}: give an .npy array of one size")
         self._size, self._channels = (height, width), channels
         self._fit = item.fit if resize is None else (item.fit or Fit()) if resize else None
 
@@ -49,7 +45,7 @@ class ImageDecoder:
         return [*self._size, self._channels, self._fit and self._fit.model_dump()]
 
     def chunk(self, group: list[Encoded]) -> Chunk:
-        """Decode several images; the broken ones are told."""
+        """Decode several images, and give the reasons of the broken ones."""
         rows: list[NDArray[Any]] = []
         broken: dict[int, str] = {}
         for place, (_, encoded) in enumerate(group):
@@ -67,21 +63,14 @@ class ImageDecoder:
     def ahead(self, images: Iterator[Encoded], size: int) -> Iterator[Chunk]:
         """Decode images in order by a few threads, two batches of `size` ahead, or fewer where they are large."""
         group = min(GROUP, size)
-        pending: deque[tuple[Future[Chunk], int]] = deque()
-        held = 0
-        pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
-        try:
-            while (some := _some(images, group))[0]:
-                pending.append((pool.submit(self.chunk, some[0]), some[1]))
-                held += some[1]
-                while len(pending) > 2 * size // group or held > AHEAD_BYTES:
-                    first, weight = pending.popleft()
-                    held -= weight
-                    yield first.result()
-            while pending:
-                yield pending.popleft()[0].result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        groups = iter(lambda: _some(images, group), ([], 0))
+        return map_ahead(
+            lambda some: self.chunk(some[0]),
+            groups,
+            count=2 * size // group,
+            size_of=lambda some: some[1],
+            total_size=AHEAD_BYTES,
+        )
 
 
 def _some(images: Iterator[Encoded], count: int) -> tuple[list[Encoded], int]:

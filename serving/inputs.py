@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from items.spec import ItemSpec
 from serving.arrays import ArrayFile
 from serving.batches import Batch, InputError, Skipped, Source, batches
 from serving.folders import FolderOfImages
-from serving.manifest import ItemContract
 from serving.tables import ParquetOfImages
 
 __all__ = ["Batch", "InputError", "Skipped", "Source", "batches", "open_input"]
 
 
-def open_input(
-    path: str | Path, item: ItemContract, *, resize: bool | None = None, column: str | None = None
-) -> Source:
+def open_input(path: str | Path, item: ItemSpec, *, resize: bool | None = None, column: str | None = None) -> Source:
     """Open an input for a bundle that takes such items.
 
     Args:

@@ -1,32 +1,30 @@
 """The bundle's contract on disk: two ONNX graphs and a manifest, checked whole before anything runs.
 
-bundles/<experiment>/encoder.onnx   raw items in, codes out
-bundles/<experiment>/decoder.onnx   codes in, items out (absent where a model cannot decode)
-bundles/<experiment>/bundle.json    this manifest
+bundles/<dataset>/<experiment>/encoder.onnx   raw items in, codes out
+bundles/<dataset>/<experiment>/decoder.onnx   codes in, items out (absent where a model cannot decode)
+bundles/<dataset>/<experiment>/bundle.json    this manifest
+
+Other files in the folder are not looked at.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from items.errors import first_mistake
-from items.pixels import Fit
+from items.code import CodeSpec
+from items.digests import json_digest, sha256_of
+from items.errors import first_error, one_line
+from items.spec import ItemSpec
 
 MANIFEST = "bundle.json"
 
 
 class BundleError(ValueError):
     """A bundle that cannot be used: says which file, what is wrong and what was expected."""
-
-
-def _is_none(value: object) -> bool:
-    """Return whether a field that older bundles lack is left out of the JSON, so that they keep their digests."""
-    return value is None
 
 
 class _Contract(BaseModel):
@@ -50,41 +48,6 @@ class Graph(_Contract):
     outputs: tuple[TensorSpec, ...]
 
 
-class ItemContract(_Contract):
-    """What the encoder takes: raw items, with nothing done to them.
-
-    `fit` says how the image files that the model was trained on were brought to `shape`; null where items did not come
-    from image files, or the bundle is older than this field.
-    """
-
-    kind: str
-    shape: tuple[int | None, ...]
-    dtype: str
-    fit: Fit | None = Field(default=None, exclude_if=_is_none)
-
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        """Return whether an item may have this shape; null in the contract's allows any length."""
-        return len(shape) == len(self.shape) and all(
-            allowed in (None, size) for size, allowed in zip(shape, self.shape, strict=True)
-        )
-
-
-class CodeContract(_Contract):
-    """What the encoder gives. `levels` is the number of values a discrete code can take, null for real codes."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    levels: int | None
-    bits_per_item: float
-    alphabets: int | None = Field(
-        default=None,
-        exclude_if=_is_none,
-        ge=1,
-        description="different codebooks, variables or bits that a discrete code's elements belong to, in turn; null "
-        "for real codes, and in earlier bundles",
-    )
-
-
 class BatchCheck(_Contract):
     """ONNX against torch on real items, for one batch size."""
 
@@ -93,7 +56,6 @@ class BatchCheck(_Contract):
     encoder_difference: float = Field(description="largest |onnx - torch| of a real code or a discrete one's embedding")
     codes_compared: int | None = Field(
         default=None,
-        exclude_if=_is_none,
         description="elements of discrete codes, or units that sparse ones keep; null in earlier bundles",
     )
     codes_different: int = Field(description="those of them that differ")
@@ -116,7 +78,6 @@ class Certificate(_Contract):
     )
     different_bound: float | None = Field(
         default=None,
-        exclude_if=_is_none,
         description="share of the codes compared that may differ as ties; null in earlier bundles",
     )
     random_operators: tuple[str, ...]
@@ -141,8 +102,8 @@ class Manifest(_Contract):
     format: Literal["hourglass/bundle"] = "hourglass/bundle"
     version: Literal[1] = 1
     name: str
-    item: ItemContract
-    code: CodeContract
+    item: ItemSpec
+    code: CodeSpec
     encoder: Graph
     decoder: Graph | None
     certificate: Certificate
@@ -150,18 +111,11 @@ class Manifest(_Contract):
     data_digest: str
     settings_digest: str
     weights_digest: str
-    digest: str = Field(description="sha256 of this manifest without `digest`, hence of the whole bundle")
+    digest: str = Field(description="sha256 of the rest of this file, which names that of the graphs' content")
 
     def computed_digest(self) -> str:
-        """Return the sha256 of everything but `digest`, as canonical JSON."""
-        content = self.model_dump(mode="json", exclude={"digest"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hex sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        """Return the digest of the file as it would be written."""
+        return _digest_of(self.model_dump(mode="json"))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -174,12 +128,16 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"{folder}: no {MANIFEST} there, so it is not a bundle")
+    content = path.read_bytes()
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(content)
+        found = _digest_of(json.loads(content))  # of the file, not the model: earlier bundles lack some of its fields
     except ValidationError as error:
-        raise BundleError(f"{path}: {first_mistake(error)}") from error
-    if manifest.digest != manifest.computed_digest():
-        raise BundleError(f"{path}: digest is {manifest.digest[:64]}, of its content {manifest.computed_digest()}")
+        raise BundleError(f"{path}: {first_error(error)}") from error
+    except ValueError as error:
+        raise BundleError(f"{path}: {one_line(error)}") from error
+    if manifest.digest != found:
+        raise BundleError(f"{path}: digest is {manifest.digest[:64]}, of its content {found}")
     for graph in (manifest.encoder, manifest.decoder):
         if graph is None:
             continue
@@ -188,3 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
         if (found := sha256_of(folder / graph.file)) != graph.sha256:
             raise BundleError(f"{folder / graph.file}: sha256 is {found}, the manifest says {graph.sha256}")
     return manifest
+
+
+def _digest_of(document: dict[str, Any]) -> str:
+    return json_digest({name: value for name, value in document.items() if name != "digest"})

@@ -1,10 +1,8 @@
-"""ONNX Runtime sessions on the CPU: opened from checked bytes, with as many threads as there are CPUs for them."""
+"""ONNX Runtime sessions on the CPU: opened from bytes whose digest was checked."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,6 @@ import onnxruntime
 from serving.manifest import BundleError, Graph, TensorSpec
 
 ONNX_TYPES = {f"tensor({name})": name for name in ("uint8", "uint16", "int32", "int64")} | {"tensor(float)": "float32"}
-
-
-def available_cpus(membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the CPUs that this process may use: its affinity mask, cut by its cgroups' quotas; at least 1.
-
-    Args:
-        membership: the file that names this process's cgroups.
-        mounts: where the kernel shows cgroups, version 2 or 1.
-    """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([allowed, *(int(quota) for quota in _cpu_quotas(membership, mounts))]))
 
 
 def open_session(path: Path, graph: Graph, threads: int) -> onnxruntime.InferenceSession:
@@ -76,42 +63,3 @@ def _same_shape(promised: tuple[int | None, ...], found: tuple[int | str | None,
     return len(promised) == len(found) and all(
         not isinstance(size, int) or size == promise for promise, size in zip(promised, found, strict=True)
     )
-
-
-def _cpu_quotas(membership: Path, mounts: Path) -> Iterator[float]:
-    """Give the quota, in CPUs, of every cgroup from the process's own up to the root that has one."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, inner = line.split(":", 2)
-        if not controllers:
-            base, read = mounts, _quota_v2
-        elif "cpu" in controllers.split(","):
-            base, read = mounts / (controllers if (mounts / controllers).is_dir() else "cpu"), _quota_v1
-        else:
-            continue
-        group = base / inner.strip("/")
-        # In a container the path may be the host's, which is not there: the root of the mount still shows the quota.
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(base):
-                yield from read(folder)
-
-
-def _quota_v2(folder: Path) -> Iterator[float]:
-    try:
-        quota, period = (folder / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return
-    if quota != "max":
-        yield int(quota) / int(period)
-
-
-def _quota_v1(folder: Path) -> Iterator[float]:
-    try:
-        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-    except (OSError, ValueError):
-        return
-    if quota > 0 and period > 0:
-        yield quota / period

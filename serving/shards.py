@@ -7,7 +7,6 @@ manifest.json          what the codes are of, how many, the shards' digests, the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -20,8 +19,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from items.errors import first_mistake
-from serving.manifest import CodeContract, sha256_of
+from items.code import CodeSpec
+from items.digests import json_digest, sha256_of
+from items.errors import first_error, one_line
 
 MANIFEST = "manifest.json"
 VERSION = 2
@@ -41,20 +41,20 @@ class _Record(BaseModel):
 
 
 class _Sealed(_Record):
-    """A record with a digest of its content, so that no change to it goes unnoticed."""
+    """A record with a digest of its content, by which any change to it is noticed."""
 
     UNSEALED: ClassVar[frozenset[str]] = frozenset({"digest"})
 
     digest: str = ""
 
-    def computed_digest(self) -> str:
-        """Return the sha256 of what is sealed, as canonical JSON."""
-        content = self.model_dump(mode="json", exclude=set(self.UNSEALED))
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    @classmethod
+    def digest_of(cls, document: dict[str, Any]) -> str:
+        """Return the sha256 of what is sealed in a record's file."""
+        return json_digest({name: value for name, value in document.items() if name not in cls.UNSEALED})
 
     def sealed(self) -> Self:
         """Return the record with its digest."""
-        return self.model_copy(update={"digest": self.computed_digest()})
+        return self.model_copy(update={"digest": self.digest_of(self.model_dump(mode="json"))})
 
 
 class Bundled(_Record):
@@ -105,7 +105,7 @@ class CodesManifest(_Sealed):
     version: Literal[2] = 2
     job: Job
     input: str
-    code: CodeContract
+    code: CodeSpec
     items: Count
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     skipped: tuple[SkippedItem, ...]
@@ -209,7 +209,7 @@ def read_codes(folder: str | Path, manifest: CodesManifest | None = None) -> Ite
         yield _codes(path, manifest.code)
 
 
-def _codes(path: Path, code: CodeContract) -> tuple[list[str], NDArray[Any]]:
+def _codes(path: Path, code: CodeSpec) -> tuple[list[str], NDArray[Any]]:
     size = math.prod(code.shape)
     try:
         with path.open("rb") as file:
@@ -235,8 +235,12 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     content = path.read_bytes()
     try:
         record = kind.model_validate_json(content)
+        # Of the file, not of the record: what an earlier version wrote lacks some fields.
+        found = record.digest_of(json.loads(content)) if isinstance(record, _Sealed) else None
     except ValidationError as error:
-        raise ShardsError(f"{path}: {first_mistake(error)}") from error
-    if isinstance(record, _Sealed) and record.digest != (found := record.computed_digest()):
+        raise ShardsError(f"{path}: {first_error(error)}") from error
+    except ValueError as error:
+        raise ShardsError(f"{path}: {one_line(error)}") from error
+    if isinstance(record, _Sealed) and record.digest != found:
         raise ShardsError(f"{path}: it was changed: digest is {record.digest[:64]!r}, of its content {found!r}")
     return record

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from items.errors import ItemError
 from items.files import IMAGE_BYTES, open_regular
+from items.spec import ItemSpec
 from serving.batches import Chunk, InputError, Stamp, fingerprint_of
 from serving.images import Encoded, ImageDecoder
-from serving.manifest import ItemContract
 
 BATCH_BYTES = 1 << 27  # of the rows that are unpacked at once
 EXPANSION = 100  # a column larger than that may unpack to so many times its bytes; encoded images hardly compress
@@ -27,7 +27,7 @@ class ParquetOfImages:
     A row's id is its `id` column's, where there is one, else its number.
     """
 
-    def __init__(self, path: Path, item: ItemContract, resize: bool | None, column: str | None) -> None:
+    def __init__(self, path: Path, item: ItemSpec, resize: bool | None, column: str | None) -> None:
         self.path = str(path)
         self._decoder = ImageDecoder(item, resize)
         self._stamp = Stamp.of(path.stat())

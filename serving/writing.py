@@ -5,7 +5,6 @@ A shard is whole or absent, and it counts as finished only when its record lies 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -18,7 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from serving.manifest import CodeContract, sha256_of
+from items.atomic import publish
+from items.code import CodeSpec
+from items.digests import sha256_of
 from serving.shards import (
     MANIFEST,
     CodesManifest,
@@ -49,7 +50,7 @@ class ShardWriter:
         manifest: that of an earlier run which finished the same job; then there is nothing left to add.
     """
 
-    def __init__(self, folder: Path, job: Job, code: CodeContract, *, overwrite: bool) -> None:
+    def __init__(self, folder: Path, job: Job, code: CodeSpec, *, overwrite: bool) -> None:
         self.folder = folder
         self.job = job
         self.code = code
@@ -97,7 +98,7 @@ class ShardWriter:
         file = shard_file(len(self.finished))
         partial = self._partial_shard(file, ids, codes)
         shard = Shard(file=file, count=len(ids), stop=stop, sha256=sha256_of(partial))
-        _publish(partial, self.folder / file)
+        publish(partial, self.folder / file)
         record = FinishedShard(shard=shard, skipped=tuple(skipped)).sealed()
         self._write_json(self._record_path(len(self.finished)), record)
         self.finished.append(record)
@@ -112,7 +113,7 @@ class ShardWriter:
         partial = self._partial_shard(shard.file, ids, codes)
         same = len(ids) == shard.count and sha256_of(partial) == shard.sha256
         if same:
-            _publish(partial, self.folder / shard.file)
+            publish(partial, self.folder / shard.file)
         if self.manifest is not None:
             shutil.rmtree(self.folder / PROGRESS)
         if not same:
@@ -187,19 +188,7 @@ class ShardWriter:
     def _write_json(self, path: Path, record: BaseModel) -> None:
         partial = self._partial(path)
         partial.write_text(record.model_dump_json(indent=2) + "\n")
-        _publish(partial, path)
-
-
-def _publish(partial: Path, path: Path) -> None:
-    """Give a file its name once its content is on the disk."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the name too
-    finally:
-        os.close(folder)
+        publish(partial, path)
 
 
 def _check_same(folder: Path, what: str, found: Job, wanted: Job) -> None:

@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import settings
 
-from serving.sessions import available_cpus
+from items.cpus import available_cpus
 
 # Set before torch is imported, and inherited by the commands that tests start: as many threads as CPUs in every worker
 # would wait for each other, and tensors as small as the tests' gain nothing from a second one.

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from components.bottlenecks.binary import BinarySettings
 from components.bottlenecks.categorical import CategoricalSettings
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, Squeezed
 from components.bottlenecks.finite_scalar import FiniteScalarSettings
 from components.bottlenecks.gaussian import GaussianSettings
 from components.bottlenecks.identity import IdentitySettings
@@ -33,7 +33,6 @@ __all__ = [
     "Bottleneck",
     "BottleneckSettings",
     "CategoricalSettings",
-    "CodeSpec",
     "FiniteScalarSettings",
     "GaussianSettings",
     "IdentitySettings",

@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed, shortfalls
+from components.bottlenecks.contract import Bottleneck, Posterior, Squeezed, shortfalls
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.settings import Settings
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 

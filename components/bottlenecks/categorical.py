@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed, shortfalls
+from components.bottlenecks.contract import Bottleneck, Posterior, Squeezed, shortfalls
 from components.bottlenecks.rates import refuse_dearer
 from components.settings import Settings
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 

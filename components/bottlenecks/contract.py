@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,30 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from items.code import CodeSpec
+
 SMALLEST = torch.finfo(torch.float32).tiny
-
-
-@dataclass(frozen=True)
-class CodeSpec:
-    """What a model's code is for one item.
-
-    `levels` is the number of values that each element of a discrete code can take; None for real codes, which cost
-    32 bits an element. `bits` is what an item costs where that is not the product of the two, as in a sparse code.
-    `alphabets` is how many different codebooks, variables or bits the elements of a discrete code belong to, in turn:
-    elements 0, alphabets, 2 * alphabets and so on share the first. Only within one can levels be counted together.
-    """
-
-    shape: tuple[int, ...]
-    levels: int | None
-    bits: float | None = None
-    alphabets: int = 1
-
-    @property
-    def bits_per_item(self) -> float:
-        """Bits that one item's code costs."""
-        if self.bits is not None:
-            return self.bits
-        return math.prod(self.shape) * (32.0 if self.levels is None else math.log2(self.levels))
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, Squeezed
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.settings import Settings
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 EPSILON = 1e-3  # keeps tanh's ends from rounding to one level too many

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Posterior, Squeezed
+from components.bottlenecks.contract import Bottleneck, Posterior, Squeezed
 from components.bottlenecks.rates import refuse_wider
 from components.settings import Settings
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 LIMIT = 10.0  # log-variances stay between -10 and 10: deviations from 0.007 to 148

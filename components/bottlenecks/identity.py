@@ -7,8 +7,9 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, Squeezed
 from components.settings import SettingError, Settings
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from components.bottlenecks.contract import CodeSpec
 from components.settings import SettingError
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 

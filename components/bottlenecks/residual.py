@@ -14,10 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import Bottleneck, Squeezed
 from components.bottlenecks.gradients import straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.bottlenecks.vector_quantizer import CodebookSettings, VectorQuantizer, VectorQuantizerSettings
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 
@@ -49,7 +50,7 @@ class ResidualQuantizer(Bottleneck):
         super().__init__()
         self.depth = settings.depth
         self.latent_shape = self.embedding_shape = (positions, settings.size)
-        self.code = CodeSpec((positions * settings.depth,), levels=settings.entries, alphabets=settings.depth)
+        self.code = CodeSpec(shape=(positions * settings.depth,), levels=settings.entries, alphabets=settings.depth)
         stage = VectorQuantizerSettings.model_validate(settings.model_dump(exclude={"kind", "depth"}))
         self.stages = nn.ModuleList(VectorQuantizer(stage, positions) for _ in range(settings.depth))
 

@@ -14,9 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, CodeSpec, Squeezed, spread
+from components.bottlenecks.contract import Bottleneck, Squeezed, spread
 from components.bottlenecks.rates import refuse_wider
 from components.settings import SettingError, Settings
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 
@@ -51,7 +52,7 @@ class TopK(Bottleneck):
         self.active = active
         self.latent_shape = self.embedding_shape = (size,)
         bits = min(active * (32 + math.ceil(math.log2(size))), 32 * size)
-        self.code = CodeSpec(shape=(size,), levels=None, bits=float(bits))
+        self.code = CodeSpec(shape=(size,), levels=None, bits_per_item=float(bits))
 
     def forward(self, latents: Tensor) -> Squeezed:
         """See :class:`Bottleneck`."""

@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import SMALLEST, Bottleneck, CodeSpec, Squeezed
+from components.bottlenecks.contract import SMALLEST, Bottleneck, Squeezed
 from components.bottlenecks.gradients import rotated_through, straight_through
 from components.bottlenecks.rates import refuse_dearer
 from components.settings import Settings
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 BLOCK_BYTES = 2**26  # of the distances between vectors and entries that are held at a time

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from components.data.checks import check_split
-from components.data.checksums import file_sha256
 from components.data.errors import DataError
 from components.data.schema import (
     SPLITS,
@@ -30,9 +28,11 @@ from components.data.schema import (
     Splits,
     content_digest,
     read_schema,
-    validation_reason,
 )
-from items.errors import one_line
+from items.atomic import written_whole
+from items.digests import sha256_of
+from items.errors import ItemError, first_error
+from items.npy import NpyFile
 from items.spec import ItemSpec
 
 SCHEMA_FILE = "schema.json"
@@ -107,17 +107,10 @@ def write_dataset(
     if folder.exists() and not _may_be_replaced(folder):
         raise DataError(f"{folder}: is not a prepared dataset, so it is not overwritten; remove it first")
 
-    temporary = folder.parent / f".{folder.name}.partial"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
-    new, old = temporary / "new", temporary / "old"
-    new.mkdir(parents=True)
-    try:
+    with written_whole(folder) as new:
         written = Splits(**{split: _write_split(new, split, splits[split]) for split in SPLITS})
         schema = _describe(name, item, written, classes, source, licence)
         (new / SCHEMA_FILE).write_text(schema.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        _put_in_place(new, folder, old)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return schema
 
 
@@ -155,7 +148,7 @@ def _write_split(folder: Path, split: SplitName, arrays: Mapping[str, NDArray[An
         dtype = next((stored for stored in _STORED if stored == array.dtype.name), "int64")
         stored = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<"))
         np.save(path, stored, allow_pickle=False)
-        files[name] = ArrayFile(file=path.name, shape=array.shape, dtype=dtype, sha256=file_sha256(path))
+        files[name] = ArrayFile(file=path.name, shape=array.shape, dtype=dtype, sha256=sha256_of(path))
     return Split(count=len(arrays["items"]), arrays=files)
 
 
@@ -169,46 +162,32 @@ def _describe(
             name=name, item=item, splits=splits, classes=names, source=source, licence=licence, digest=digest
         )
     except ValidationError as error:
-        raise DataError(f"dataset {name}: {validation_reason(error)}") from error
-
-
-def _put_in_place(new: Path, folder: Path, old: Path) -> None:
-    if folder.exists():
-        folder.rename(old)
-    try:
-        new.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
+        raise DataError(f"dataset {name}: {first_error(error)}") from error
 
 
 def _sha256(path: Path) -> str:
     status = path.stat()
-    return _sha256_of(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    return _cached_sha256(path, status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 @lru_cache
-def _sha256_of(path: Path, size: int, modified: int, inode: int) -> str:
-    return file_sha256(path)
+def _cached_sha256(path: Path, size: int, modified: int, inode: int) -> str:
+    return sha256_of(path)
 
 
 def _map(name: str, path: Path, described: ArrayFile) -> NDArray[Any]:
     where = f"dataset {name}: {path}"
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        array = NpyFile(path).mapped()
     except FileNotFoundError:
         raise DataError(f"{where} is not there") from None
-    # A damaged header can fail in any way: it is text that numpy parses.
-    except Exception as error:
-        raise DataError(f"{where} is truncated or is no .npy file: {one_line(error)}") from error
+    except (ItemError, OSError) as error:
+        raise DataError(f"{where} is truncated or is no .npy file: {error}") from error
     if array.shape != described.shape or array.dtype != np.dtype(described.dtype).newbyteorder("<"):
         raise DataError(
             f"{where} holds {array.dtype} of shape {array.shape}, "
             f"but the schema says {described.dtype} of shape {described.shape}"
         )
-    if array.offset + array.nbytes != path.stat().st_size:
-        raise DataError(f"{where} has {path.stat().st_size} bytes, must have {array.offset + array.nbytes}")
     if not array.flags.c_contiguous:
         raise DataError(f"{where} is in Fortran order, must be in C order")
     return array

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from components.data.checksums import file_sha256
 from components.data.errors import DataError
+from items.digests import sha256_of
 from items.errors import one_line
 
 _RECORD = "fetched-from.txt"
@@ -74,7 +74,7 @@ def fetch(dataset: str, files: Mapping[str, str], ways: Sequence[Way], folder: P
 
 
 def _is_whole(path: Path, sha256: str) -> bool:
-    return path.is_file() and file_sha256(path) == sha256
+    return path.is_file() and sha256_of(path) == sha256
 
 
 def _check(folder: Path, files: Mapping[str, str]) -> None:
@@ -82,7 +82,7 @@ def _check(folder: Path, files: Mapping[str, str]) -> None:
         path = folder / name
         if not path.is_file():
             raise DataError(f"{name} did not come")
-        if (found := file_sha256(path)) != sha256:
+        if (found := sha256_of(path)) != sha256:
             raise DataError(f"{name} has sha256 {found}, must be {sha256}")
 
 

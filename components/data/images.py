@@ -6,9 +6,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -21,8 +19,10 @@ from components.data.errors import DataError
 from components.data.raw import Fraction, Outline, RawDataset, check_fractions, shuffled, split_sizes
 from components.data.schema import SplitName
 from components.settings import Settings
+from items.ahead import map_ahead
+from items.cpus import available_cpus
 from items.errors import ItemError
-from items.files import names_below, path_within, read_within
+from items.files import names_below, path_within, read_within, readable
 from items.pixels import SUFFIXES, Channels, Fit, channels_of, decode
 from items.spec import ItemSpec
 
@@ -105,9 +105,9 @@ class ImagesSettings(Settings):
     def _judge(self, name: str, folder: Path, broken: dict[str, str], count: int) -> None:
         if self.on_error == "skip" and len(broken) < count:
             for file in sorted(broken):
-                log.warning("dataset %s: skipped %s: %s", name, _readable(file), broken[file])
+                log.warning("dataset %s: skipped %s: %s", name, readable(file), broken[file])
         elif broken:
-            lines = [f"  {_readable(file)}: {broken[file]}" for file in sorted(broken)[:SHOWN]]
+            lines = [f"  {readable(file)}: {broken[file]}" for file in sorted(broken)[:SHOWN]]
             lines += [f"  and {len(broken) - SHOWN} more"] * (len(broken) > SHOWN)
             lines += [f"With `datasets.{name}.on_error: skip` they are left out."] * (len(broken) < count)
             raise DataError(
@@ -176,8 +176,7 @@ def _write(file: BinaryIO, pixels: NDArray[np.uint8]) -> None:
 def _ahead(
     folder: Path, files: Sequence[str], size: tuple[int, int], channels: Channels
 ) -> Iterator[tuple[str, NDArray[np.uint8] | ItemError]]:
-    """Decode in order by threads, a few files ahead: Pillow lets go of Python's lock while it decodes."""
-    threads = len(os.sched_getaffinity(0))
+    """Decode in order by threads, a few files ahead."""
 
     def one(name: str) -> tuple[str, NDArray[np.uint8] | ItemError]:
         try:
@@ -186,17 +185,7 @@ def _ahead(
             return name, error
 
     Image.init()  # not by several threads at once
-    pending: deque[Future[tuple[str, NDArray[np.uint8] | ItemError]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    try:
-        for name in files:
-            pending.append(pool.submit(one, name))
-            if len(pending) > AHEAD * threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return map_ahead(one, files, count=AHEAD * available_cpus())
 
 
 def _labels(files: Sequence[str]) -> tuple[NDArray[Any], tuple[str, ...]] | None:
@@ -207,9 +196,4 @@ def _labels(files: Sequence[str]) -> tuple[NDArray[Any], tuple[str, ...]] | None
         return None
     index = {name: label for label, name in enumerate(classes)}
     labels = np.array([index[first] for first in firsts if first is not None], np.int64)
-    return labels, tuple(map(_readable, classes))
-
-
-def _readable(name: str) -> str:
-    """Return a file's name with bytes that are not UTF-8 written out as \\xNN: errors and classes are text."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return labels, tuple(map(readable, classes))

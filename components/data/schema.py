@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -11,7 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from components.data.errors import DataError
 from components.settings import Settings
-from items.errors import one_line
+from items.digests import json_digest
+from items.errors import first_error, one_line
 from items.spec import ItemSpec
 
 FORMAT: Final = "hourglass/prepared-dataset"
@@ -91,7 +91,7 @@ def content_digest(item: ItemSpec, layout: str, splits: Splits, classes: tuple[s
         "splits": splits.model_dump(mode="json"),
         "classes": classes,
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return json_digest(content)
 
 
 def read_schema(path: Path) -> DatasetSchema:
@@ -113,16 +113,7 @@ def read_schema(path: Path) -> DatasetSchema:
     try:
         return DatasetSchema.model_validate(content)
     except ValidationError as error:
-        raise DataError(f"{path}: {validation_reason(error)}") from error
-
-
-def validation_reason(error: ValidationError) -> str:
-    """Return what pydantic found wrong, in one short line: `key: reason; key: reason`."""
-    reasons = []
-    for problem in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in problem["loc"])
-        reasons.append(f"{key}: {problem['msg']}" if key else problem["msg"].removeprefix("Value error, "))
-    return one_line("; ".join(reasons))
+        raise DataError(f"{path}: {first_error(error)}") from error
 
 
 def _check_dense(name: SplitName, split: Split, item: ItemSpec, labelled: bool) -> None:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import CodeSpec
 from components.state import State
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 

@@ -16,11 +16,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import CodeSpec
 from components.models.contract import Epoch, Model, Scaling, TrainingRun, squared_error
 from components.settings import SettingError, Settings
 from components.state import State
 from components.training import as_tensor, measure
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 BLOCK_BYTES = 2**25  # of the items that are scaled at a time

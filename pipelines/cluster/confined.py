@@ -1,7 +1,7 @@
 """Work in a process of its own, nothing of which outlives it or this one.
 
-A warden stands between the two and leads a session (setsid) that all the descendants of the work belong to. When the
-work ends, or this process does, however it does, the warden kills what is left of the session.
+A guard stands between the two and leads a session (setsid) that all the descendants of the work belong to. When the
+work ends, or this process does, however it does, the guard kills what is left of the session.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from pipelines.cluster.environment import prepare
 from pipelines.project import StageError
 
 Emit = Callable[[Any], None]
@@ -25,39 +26,42 @@ TICK = 0.05  # seconds between two looks at the worker
 PAUSE = 0.5  # seconds between two looks at the vital processes
 PATIENCE = 30.0  # seconds for killed processes to go: one that waits for a dead disk cannot
 ENDING = (signal.SIGINT, signal.SIGTERM)
+VITAL = ("gcs_server", "raylet")
 
 
 class Lost(RuntimeError):  # noqa: N818
     """The work did not come to its end."""
 
 
-def confined(work: Callable[[Emit], None], log: Path, vital: tuple[str, ...] = ()) -> Generator[Any]:
+def confined(work: Callable[[Emit], None], log: Path, *, uses_ray: bool = False) -> Generator[Any]:
     """Run `work` in a forked process, and yield what it emits, anything that JSON can hold, as it comes.
 
     Args:
         work: is given a function to emit by.
         log: a file for what it writes to stdout and stderr.
-        vital: names of processes that it starts and cannot go on without: once one that was seen is gone, it is lost.
+        uses_ray: whether it connects to Ray, or starts one where RAY_ADDRESS names none. Once one of the processes that
+            a Ray of its own cannot go on without was seen and is gone, the work is lost; Ray would wait for minutes.
 
     Raises:
         StageError: it raised this.
         Lost: it raised anything else, or was killed.
     """
-    words, mouth = os.pipe()
+    vital = VITAL if uses_ray and not os.environ.get("RAY_ADDRESS") else ()
+    lines_in, lines_out = os.pipe()
     lifeline, ours = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until the warden has handlers of its own
-    if not (warden := os.fork()):
-        os.close(words)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until the guard has handlers of its own
+    if not (guard := os.fork()):
+        os.close(lines_in)
         os.close(ours)
-        _watch_over(work, mouth, log, lifeline, vital)
+        _guard(work, lines_out, log, lifeline, vital, uses_ray)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    os.close(mouth)
+    os.close(lines_out)
     os.close(lifeline)
     last: tuple[str, Any] = ("lost", "")
     try:
-        with os.fdopen(words, encoding="utf-8") as lines:
+        with os.fdopen(lines_in, encoding="utf-8") as lines:
             for line in lines:
                 if not line.endswith("\n"):
                     break  # cut off by a kill
@@ -66,9 +70,9 @@ def confined(work: Callable[[Emit], None], log: Path, vital: tuple[str, ...] = (
                     yield value
     finally:
         os.close(ours)
-        os.waitid(os.P_PID, warden, os.WEXITED | os.WNOWAIT)  # not reaped yet: its id stays that of its session
-        _kill_session(warden)  # the warden may have been killed itself
-        _, status = os.waitpid(warden, 0)
+        os.waitid(os.P_PID, guard, os.WEXITED | os.WNOWAIT)  # not reaped yet: its id stays that of its session
+        _kill_session(guard)  # the guard may have been killed itself
+        _, status = os.waitpid(guard, 0)
     kind, value = last
     if kind == "refused":
         raise StageError(value)
@@ -83,8 +87,10 @@ VITAL_GONE = 64
 _ENDS = {VITAL_GONE: "a process that it needs was killed"}
 
 
-def _watch_over(work: Callable[[Emit], None], mouth: int, log: Path, lifeline: int, vital: tuple[str, ...]) -> None:
-    """Be the warden: run `work` in a child, and never return."""
+def _guard(
+    work: Callable[[Emit], None], lines_out: int, log: Path, lifeline: int, vital: tuple[str, ...], uses_ray: bool
+) -> None:
+    """Be the guard: run `work` in a child, and never return."""
     code = 1
     try:
         os.setsid()
@@ -93,8 +99,8 @@ def _watch_over(work: Callable[[Emit], None], mouth: int, log: Path, lifeline: i
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         if not (worker := os.fork()):
             os.close(lifeline)
-            _do(work, mouth, log)
-        os.close(mouth)
+            _run(work, lines_out, log, uses_ray)
+        os.close(lines_out)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         code = _outcome(worker, lifeline, vital)
     finally:
@@ -126,18 +132,20 @@ def _outcome(worker: int, lifeline: int, vital: tuple[str, ...]) -> int:
             seen |= alive
 
 
-def _do(work: Callable[[Emit], None], mouth: int, log: Path) -> None:
+def _run(work: Callable[[Emit], None], lines_out: int, log: Path, uses_ray: bool) -> None:
     """Be the worker: do the work, emit how it went, and never return."""
 
     def write(kind: str, value: Any = None) -> None:
         line = memoryview((json.dumps([kind, value]) + "\n").encode())
         while line:
-            line = line[os.write(mouth, line) :]
+            line = line[os.write(lines_out, line) :]
 
     with log.open("a") as file:
         for standard in (1, 2):
             os.dup2(file.fileno(), standard)
     try:
+        if uses_ray:
+            prepare()
         work(lambda value: write("emitted", value))
         write("done")
     except StageError as error:

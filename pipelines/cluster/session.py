@@ -1,4 +1,4 @@
-"""Ray: the running cluster that RAY_ADDRESS names, or one of our own for the length of a sweep."""
+"""A session of Ray: the running cluster that RAY_ADDRESS names, or a Ray of our own for the length of a stage."""
 
 from __future__ import annotations
 
@@ -7,203 +7,187 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from pipelines.cluster.confined import Emit, in_one_line
-from pipelines.project import StageError
-from pipelines.sweep.trial import Unfit, check_fit
-from serving.sessions import available_cpus
+import ray
+from ray.tune import PlacementGroupFactory
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that diverges in its first epoch has no figures to report
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-}
-VITAL = ("gcs_server", "raylet")  # the processes that a Ray of our own cannot go on without; it would wait for minutes
+from items.cpus import available_cpus
+from items.errors import one_line
+from pipelines.cluster.inputs import Shipment, ship
+from pipelines.project import StageError
+from pipelines.units.key import ROOMS
+from pipelines.units.storage import Storage
+
 NODE_ANSWERS = 60.0  # seconds to start a worker and import the project
+OBJECT_STORE = 200_000_000  # bytes, of a Ray of our own: inputs are read where they are, results are small
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """What there is to share among trials: CPUs and GPUs of each node.
+class Session:
+    """A Ray that work can be given to.
 
     Attributes:
-        shares: of the nodes that can run trials.
-        unfit: ids of the nodes that cannot, each with the reason.
+        shared: whether the cluster is one that was running already; its nodes may not see this machine's files.
+        unfit: ids of the nodes that cannot see the storage, each with the reason.
     """
 
-    shares: tuple[tuple[float, float], ...]
-    unfit: dict[str, str]
+    shared: bool
+    unfit: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> list[tuple[float, float]]:
+        """CPUs and GPUs of each node that work can run on."""
+        return [
+            (float(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0)))
+            for node in ray.nodes()
+            if node["Alive"] and node["NodeID"] not in self.unfit
+        ]
+
+    @property
+    def gpu_share(self) -> float:
+        """A trial's share of GPUs where nothing else is asked for: a whole one, where there are any.
+
+        Several trials on one device would take each other's memory and time unasked.
+        """
+        return float(any(gpus >= 1 for _, gpus in self.nodes))
 
     def __str__(self) -> str:
-        cpus, gpus = (sum(share) for share in zip(*self.shares, strict=True))
+        nodes = self.nodes
+        cpus, gpus = (sum(share) for share in zip(*nodes, strict=True))
         without = f" (without {'; '.join(self.unfit.values())})" if self.unfit else ""
-        return f"{len(self.shares)} node{'s' * (len(self.shares) > 1)}, {cpus:g} CPUs, {gpus:g} GPUs{without}"
+        return f"{len(nodes)} node{'s' * (len(nodes) > 1)}, {cpus:g} CPUs, {gpus:g} GPUs{without}"
 
-    def slots(self, experiment: str, cpus: float, gpus: float) -> int:
-        """Return how many trials of this size run at once.
+    def check_share(self, path: str, cpus: float, gpus: float) -> None:
+        """See that a share of a node is to be had.
 
         Raises:
-            StageError: none does, on any node; Ray would wait for ever.
+            StageError: no node is as large; Ray would wait without end.
         """
-        fits = [
-            min(has // needs for has, needs in zip(node, (cpus, gpus), strict=True) if needs) for node in self.shares
-        ]
-        if not sum(fits):
-            largest = ", ".join(f"{node[0]:g} CPUs and {node[1]:g} GPUs" for node in sorted(set(self.shares)))
-            asked = f"{cpus:g} CPUs and {gpus:g} GPUs"
-            raise StageError(f"experiments.{experiment}.sweep: a trial asks for {asked}, the nodes have {largest}")
-        return int(sum(fits))
+        nodes = self.nodes
+        if not any(cpus <= has[0] and gpus <= has[1] for has in nodes):
+            largest = ", ".join(f"{has[0]:g} CPUs and {has[1]:g} GPUs" for has in sorted(set(nodes)))
+            raise StageError(f"{path}: {cpus:g} CPUs and {gpus:g} GPUs, must fit on a node; the nodes have {largest}")
 
-    def request(self, cpus: float, gpus: float) -> Any:
-        """Return a trial's share of a node as Tune asks for it, unfit nodes left out."""
-        from ray.tune import PlacementGroupFactory
+    def ship(self, path: Path) -> Shipment:
+        """Return a file or folder as workers can have it: where it is, or a copy on its way to other machines."""
+        return ship(path, copy=self.shared)
 
-        bundle = {"CPU": cpus, "GPU": gpus}
-        if not self.unfit:
-            return PlacementGroupFactory([bundle])
-        fit = {"ray.io/node-id": f"!in({','.join(self.unfit)})"}
-        return PlacementGroupFactory([bundle], bundle_label_selector=[fit])
+    def request(self, cpus: float, gpus: float) -> PlacementGroupFactory:
+        """Return a share of a node as Tune asks for it, unfit nodes left out."""
+        bundle = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+        selector = [self.labels] if self.unfit else None
+        return PlacementGroupFactory([bundle], bundle_label_selector=selector)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of nodes that are not unfit."""
+        return {"ray.io/node-id": f"!in({','.join(self.unfit)})"} if self.unfit else {}
 
 
 @contextmanager
-def connected(data_bytes: int, code: str, sweep: str) -> Iterator[Cluster]:
+def connected(storage: Storage | None = None) -> Iterator[Session]:
     """Connect to Ray, and leave it as it was found.
 
-    A Ray of our own asks for a token that nobody else has, whatever the environment says of authentication: other users
-    of the machine could run code through it.
+    On a running cluster the code of this project travels with the work. Ray reads its environment when it is imported:
+    this is for a process that :func:`pipelines.cluster.confined.confined` has prepared.
 
     Args:
-        data_bytes: what the object store of a cluster of our own must hold.
-        code: :func:`code_digest` here, which each node must have.
-        sweep: the folder of the journals, which each node must see.
+        storage: what every node must see, where work reads and writes there.
 
     Raises:
-        StageError: nobody answers, the token is missing or wrong, or no node can run a trial.
+        StageError: the cluster does not answer, the token is missing or wrong, or no node sees the storage.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "")
     if address:
         _join(address)
     else:
-        _start(data_bytes)
-    import ray
-
+        _start()
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        unfit = _unfit(nodes, code, sweep) if address else {}
-        shares = [node["Resources"] for node in nodes if node["NodeID"] not in unfit]
-        if not shares:
+        session = Session(bool(address), _unfit(storage) if address and storage else {})
+        if not session.nodes:
             raise StageError(
-                f"RAY_ADDRESS is {address}, and none of its nodes can run a trial: {'; '.join(unfit.values())}"
+                f"RAY_ADDRESS is {address}, and none of its nodes can run the work: {'; '.join(session.unfit.values())}"
             )
-        yield Cluster(tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in shares), unfit)
+        yield session
     finally:
         if address:  # a Ray of our own ends with this process
             ray.shutdown()
-
-
-def relay(emit: Emit) -> Any:
-    """Return a Ray Tune callback that emits what happens to the trials."""
-    from ray.tune import Callback
-
-    class Relay(Callback):  # type: ignore[misc] # Ray ships no types
-        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            emit({"event": "started", "trial": trial.config})
-
-        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-            figures = {name: value for name, value in result.items() if isinstance(value, int | float)}
-            emit({"event": "epoch", "trial": trial.config, "result": figures})
-
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            emit({"event": "ended", "trial": trial.config})
-
-        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            emit({"event": "retried", "trial": trial.config})
-
-    return Relay()
-
-
-def reason_of(error: BaseException) -> str:
-    """Return in a few words why a trial ended without an end of its own, of what Tune says."""
-    cause = getattr(error, "cause", None) or error
-    return in_one_line(cause)
 
 
 def _join(address: str) -> None:
     """Connect to the running cluster that RAY_ADDRESS names.
 
     Raises:
-        StageError: nobody answers there, or it refuses; or it is no address of a cluster's head.
+        StageError: it does not answer, or it refuses; or it is no address of a cluster's head.
     """
     if address == "local" or address.startswith("ray://"):
         raise StageError(f"RAY_ADDRESS is {address}, must be host:port of a cluster's head, or auto")
-    _knock(address)
-    import ray
-
+    _check_listening(address)
+    root = Path(__file__).parents[2]
     try:
-        ray.init(log_to_driver=False, logging_level="error")
+        ray.init(
+            log_to_driver=False,
+            logging_level="error",
+            runtime_env={"py_modules": [str(root / room) for room in ROOMS], "excludes": ["**/__pycache__/"]},
+        )
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         remedy = "where it asks for a token, RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH must give it"
-        raise StageError(f"RAY_ADDRESS is {address}, and joining failed: {in_one_line(error)}; {remedy}") from error
+        raise StageError(f"RAY_ADDRESS is {address}, and joining failed: {one_line(error)}; {remedy}") from error
 
 
-def _start(data_bytes: int) -> None:
+def _start() -> None:
     """Start a Ray of our own on this machine."""
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
-    import ray
-
     ray.init(
         address="local",
         num_cpus=available_cpus(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level="error",
-        object_store_memory=max(200_000_000, 2 * data_bytes),
+        object_store_memory=OBJECT_STORE,
     )
 
 
-def _unfit(nodes: list[dict[str, Any]], code: str, sweep: str) -> dict[str, str]:
-    """Ask each node of a cluster whether it can run trials; return those that cannot, by id, with the reason."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    check = ray.remote(num_cpus=0, max_retries=0)(check_fit)
+def _unfit(storage: Storage) -> dict[str, str]:
+    """Ask each node whether it sees the storage; return those that do not, by id, with the reason."""
+    token = secrets.token_hex(8)
+    storage.write(f"seen-{token}", token.encode())
+    check = ray.remote(num_cpus=0, max_retries=0)(_sees)
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     asked = {
-        node["NodeID"]: check.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(code, sweep)
+        node: check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(storage, token)
         for node in nodes
     }
-    addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in nodes}
     answered, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=NODE_ANSWERS)
     unfit = {}
     for node, answer in asked.items():
         if answer not in answered:
-            continue  # slow, and not known to be unfit: a trial looks for itself
+            continue  # slow, and not known to be unfit: the work looks for itself
         try:
-            ray.get(answer)
+            if reason := ray.get(answer):
+                unfit[node] = f"{nodes[node]} does not see {storage}: {reason}; every node must (`storage`)"
         except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", error)
-            no_task = f"{addresses[node]} cannot run a task: {in_one_line(cause)}"
-            unfit[node] = str(cause) if isinstance(cause, Unfit) else no_task
+            unfit[node] = f"{nodes[node]} cannot run a task: {one_line(getattr(error, 'cause', None) or error)}"
+    storage.remove(f"seen-{token}")
     return unfit
 
 
-def _knock(address: str) -> None:
-    """See that somebody answers at `host:port`, for Ray would try for minutes.
+def _sees(storage: Storage, token: str) -> str:
+    """Return why this machine does not see a file of the storage; empty where it does."""
+    try:
+        return "" if storage.read(f"seen-{token}") == token.encode() else "its file has another content"
+    except OSError as error:
+        return one_line(error, 200)
+
+
+def _check_listening(address: str) -> None:
+    """See that a process listens at `host:port`, for Ray would try for minutes.
 
     Raises:
-        StageError: nobody does.
+        StageError: none does.
     """
     host, _, port = address.rpartition("://")[2].partition(":")
     if not port.isdigit():
@@ -211,4 +195,10 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        raise StageError(f"RAY_ADDRESS is {address}, and nobody answers there: {error}") from error
+        raise StageError(f"RAY_ADDRESS is {address}, and nothing listens there: {error}") from error
+
+
+def describe(error: BaseException) -> str:
+    """Return in one line why work ended that Ray ran."""
+    cause: Any = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {one_line(cause)}" if str(cause).strip() else type(cause).__name__

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from components.data.contract import SCHEMA_FILE
 from components.data.schema import DatasetSchema, read_schema
-from items.errors import first_mistake, one_line
+from items.errors import first_error, one_line
 from pipelines.project import Project, StageError
 from pipelines.settings.params import Params
 from pipelines.sweep.record import RunRecord, read_record
@@ -146,7 +146,7 @@ def read_metrics(path: Path) -> Metrics:
     except OSError as error:
         raise StageError(f"{path}: {error.strerror}; {remedy}") from error
     except ValidationError as error:
-        raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
+        raise StageError(f"{path}: {first_error(error)}; {remedy}") from error
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

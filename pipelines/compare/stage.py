@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from items.atomic import written_whole
 from pipelines.compare.experiments import Entry, read_entries
 from pipelines.compare.rate_distortion import draw_rate_distortion, panels_of
 from pipelines.compare.report import render_report, render_study
-from pipelines.project import Project, written_whole
+from pipelines.project import Project
 from pipelines.settings.params import load_params
 from pipelines.studies.results import Result, read_results
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from components import metrics
 from components.data import PreparedDataset, open_dataset
+from items.atomic import written_whole
 from items.spec import ItemSpec
 from pipelines.metrics.collapse import distinct_codes, reasons
 from pipelines.plots import pictures
-from pipelines.project import Project, StageError, written_whole
+from pipelines.project import Project, StageError
 from pipelines.settings.params import load_params
 from serving.bundle import Bundle
 

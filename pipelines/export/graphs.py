@@ -15,7 +15,8 @@ from onnxscript import ir
 from torch import Tensor, nn
 
 from components.models import Model
-from serving.manifest import CodeContract, Graph, ItemContract, TensorSpec, sha256_of
+from items.digests import sha256_of
+from serving.manifest import Graph, TensorSpec
 
 OPSET = 20
 INNER = "inner/"  # before the names of values that are neither a graph's inputs nor its outputs
@@ -50,29 +51,9 @@ class DecoderGraph(nn.Module):
 
 
 def code_dtype(model: Model) -> torch.dtype:
-    """Return the smallest dtype that holds a model's codes."""
-    if model.code.levels is None:
-        return torch.float32
-    return next(d for d in (torch.uint8, torch.uint16, torch.int32) if model.code.levels - 1 <= torch.iinfo(d).max)
-
-
-def item_contract(model: Model) -> ItemContract:
-    """Return what the encoder takes."""
-    item = model.item
-    return ItemContract(kind=item.kind, shape=item.shape, dtype=item.dtype, fit=item.fit)
-
-
-def code_contract(model: Model) -> CodeContract:
-    """Return what the encoder gives."""
-    code = model.code
-    dtype = _name(code_dtype(model))
-    return CodeContract(
-        shape=code.shape,
-        dtype=dtype,
-        levels=code.levels,
-        bits_per_item=code.bits_per_item,
-        alphabets=code.alphabets if code.levels else None,
-    )
+    """Return the type of a model's stored codes."""
+    dtype: torch.dtype = getattr(torch, model.code.dtype)
+    return dtype
 
 
 def export_encoder(model: Model, folder: Path) -> Graph:

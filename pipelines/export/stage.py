@@ -11,9 +11,10 @@ from pathlib import Path
 
 from components.data import PreparedDataset, open_dataset
 from components.models import Model
+from items.atomic import written_whole
 from pipelines.export.certificate import UNPROVEN, certify
-from pipelines.export.graphs import code_contract, export_decoder, export_encoder, item_contract
-from pipelines.project import Project, StageError, written_whole
+from pipelines.export.graphs import export_decoder, export_encoder
+from pipelines.project import Project, StageError
 from pipelines.sweep.record import RunRecord, digest_of, read_model, read_record
 from serving.bundle import Bundle
 from serving.manifest import MANIFEST, Certificate, Manifest
@@ -38,8 +39,8 @@ def export(model: Model, record: RunRecord, dataset: PreparedDataset, folder: Pa
     with written_whole(folder) as made:
         draft = Manifest(
             name=record.experiment,
-            item=item_contract(model),
-            code=code_contract(model),
+            item=model.item,
+            code=model.code,
             encoder=export_encoder(model, made),
             decoder=export_decoder(model, made),
             certificate=UNPROVEN,

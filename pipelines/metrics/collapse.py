@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from components import metrics
-from serving.manifest import CodeContract
+from items.code import CodeSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -16,7 +16,7 @@ LEAST = 0.01  # share of what a code could do that it must do at least
 RESOLUTION = 1e-5  # of a real unit's largest value: one that varies less varies by rounding alone
 
 
-def reasons(items: Array, codes: Array, code: CodeContract, errors: Array | None) -> list[str]:
+def reasons(items: Array, codes: Array, code: CodeSpec, errors: Array | None) -> list[str]:
     """Return why a code is called collapsed, a reason for each rule that it breaks, with its figures.
 
     1. Few distinct codes: at most one, or at most 1 % of as many as there could be, the lesser of the different items
@@ -47,7 +47,7 @@ def reasons(items: Array, codes: Array, code: CodeContract, errors: Array | None
     return told
 
 
-def distinct_codes(codes: Array, code: CodeContract) -> int:
+def distinct_codes(codes: Array, code: CodeSpec) -> int:
     """Return how many different codes there are, not counting differences in real units that vary by rounding alone."""
     if code.levels is None:
         constant = np.ptp(codes, 0) <= RESOLUTION * np.abs(codes).max(0)

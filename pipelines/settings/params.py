@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from components.data import DatasetSettings
 from components.settings import Settings
@@ -15,21 +15,9 @@ from pipelines.settings.experiment import Budget, ExperimentSettings
 from pipelines.settings.study import AnyStudy, with_kinds
 from pipelines.settings.tree import read_tree
 from pipelines.studies.contract import StudySettings
-from pipelines.units.storage import Storage
-
-SCHEMES = ("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "file")  # the filesystems of pyarrow
+from pipelines.units.storage import SCHEMES, Storage
 
 T = TypeVar("T")
-
-
-def _storage(value: str | None) -> str | None:
-    if value is None:
-        return None
-    scheme, is_url, rest = value.partition("://")
-    if (is_url and (scheme not in SCHEMES or not rest.strip("/"))) or not value.strip():
-        urls = ", ".join(f"{scheme}://…" for scheme in SCHEMES)
-        raise ValueError(f"must be a folder, or the URL of one: {urls}")
-    return value
 
 
 class Params(Settings):
@@ -46,10 +34,19 @@ class Params(Settings):
 
     seed: int = Field(default=0, ge=0)
     budget: Literal["quick", "paper"] = "quick"
-    storage: Annotated[str | None, AfterValidator(_storage)] = None
+    storage: str | None = None
     datasets: dict[str, DatasetSettings] = Field(min_length=1)
     experiments: dict[str, dict[str, ExperimentSettings]] = Field(min_length=1)
     studies: dict[str, dict[str, AnyStudy]] = Field(default_factory=dict)
+
+    @field_validator("storage")
+    @classmethod
+    def _is_a_folder(cls, value: str | None) -> str | None:
+        scheme, is_url, rest = (value or "folder").partition("://")
+        if value == "" or (is_url and not (scheme in SCHEMES and rest.strip("/"))):
+            urls = ", ".join(f"{scheme}://…" for scheme in SCHEMES)
+            raise ValueError(f"must be a folder, or the URL of one: {urls}")
+        return value
 
     @field_validator("studies", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Questions put to several experiments of a dataset at once, each a page of the report."""
+"""Questions put to several experiments of a dataset at once, each a page of the report. A study is one module."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from types import ModuleType
 
 from pipelines.studies.contract import StudySettings
 
-# Modules without settings of a study.
-SHARED = {
-    "bounds", "contest", "contract", "denoising", "generation", "generation_pictures", "generation_samples",
-    "invariance", "measured", "needs", "planes", "pretraining", "remembered", "results", "retrieval", "sparse_table",
-    "subspaces",
-}  # fmt: skip
+# Modules that studies share. All others are a kind of study each.
+SHARED = {"__main__", "bundles", "contract", "needs", "plan", "results", "stage", "text"}
 
 
 def kinds() -> dict[str, type[StudySettings]]:
-    """Return the settings of each kind of study."""
-    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name not in SHARED]
-    found = [one for name in names for one in _settings(importlib.import_module(f"{__name__}.{name}"))]
-    return dict(sorted(found, key=lambda one: one[0]))
+    """Return the settings of each kind of study.
+
+    Raises:
+        TypeError: a module of this package is neither shared nor a study.
+    """
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in SHARED)
+    return {name: _settings(name, importlib.import_module(f"{__name__}.{name}")) for name in names}
 
 
-def _settings(module: ModuleType) -> list[tuple[str, type[StudySettings]]]:
+def _settings(kind: str, module: ModuleType) -> type[StudySettings]:
     own = (value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__)
-    models = [value for value in own if isinstance(value, type) and issubclass(value, StudySettings)]
-    return [(model.model_fields["kind"].default, model) for model in models]
+    for value in own:
+        if isinstance(value, type) and issubclass(value, StudySettings) and value.model_fields["kind"].default == kind:
+            return value
+    raise TypeError(
+        f"{module.__name__}: must define settings, a StudySettings with `kind: Literal[{kind!r}] = {kind!r}`"
+    )

@@ -1,26 +1,29 @@
-"""What a study leaves on disk: figures for `dvc metrics`, and a page of the report.
+"""The two contracts of a study: its settings in params.yaml, and its page on disk.
 
-metrics/studies/<kind>-<name>.json    its figures, flat
-studies/<kind>-<name>/study.json      the page: its question, what was found, tables
-studies/<kind>-<name>/*.png           its pictures
+studies/<dataset>/<study>/study.json             its question, a summary, tables
+studies/<dataset>/<study>/*.png                  its pictures
+metrics/studies/<dataset>/<study>.json           its metrics, flat, for `dvc metrics`
 """
 
 from __future__ import annotations
 
-import json
-import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from components.data.raw import Outline
 from components.settings import SettingError, Settings
-from items.errors import first_mistake
-from pipelines.project import Project, StageError, written_whole
+from items.errors import first_error
+from pipelines.project import StageError
 from pipelines.studies.needs import Need
+from pipelines.studies.plan import StudyPlan
+from pipelines.units.unit import Unit
+
+if TYPE_CHECKING:  # half a second, and reading params.yaml imports this module
+    from matplotlib.figure import Figure
 
 STUDY = "study.json"
 EXPERIMENT = "the name of an experiment"
@@ -28,18 +31,22 @@ EXPERIMENT = "the name of an experiment"
 ExperimentName = Annotated[str, EXPERIMENT]
 
 
-class StudySettings(Settings):
-    """Base of a study's settings."""
+class StudySettings(Settings, ABC):
+    """Base of a study's settings: `studies.<dataset>.<name>` in params.yaml.
+
+    Attributes:
+        kind: the kind of study, by default its name; its module is called the same.
+    """
 
     kind: str
 
     def experiments(self) -> dict[str, str]:
-        """Return the experiments that the study compares, by the key that names each."""
+        """Return the experiments of the dataset that the study compares, by the key that names each."""
         fields = type(self).model_fields
         return {key: getattr(self, key) for key, field in fields.items() if EXPERIMENT in field.metadata}
 
     def needs(self) -> dict[str, list[Need]]:
-        """Return what the experiments must be, by the key that names each."""
+        """Return the needs that the experiments must meet, by the key that names each."""
         fields = type(self).model_fields
         return {key: [n for n in fields[key].metadata if isinstance(n, Need)] for key in self.experiments()}
 
@@ -47,13 +54,21 @@ class StudySettings(Settings):
         """Yield the settings that do not fit the dataset of the study, by the path below these settings."""
         yield from ()
 
+    @abstractmethod
+    def units(self, plan: StudyPlan) -> Unit:
+        """Return the unit that writes the study's page; parts of the work may be other units, which it needs.
+
+        Raises:
+            StageError, BundleError, DataError: what earlier stages left is missing or damaged.
+        """
+
 
 class _Contract(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Table(_Contract):
-    """Figures in rows, as text; the first column names the row."""
+    """Values in rows, as text; the first column names the row."""
 
     caption: str
     columns: tuple[str, ...]
@@ -68,82 +83,58 @@ class Picture(_Contract):
 
 
 class Study(_Contract):
-    """study.json, version 1.
+    """study.json, version 2.
 
     Attributes:
-        kind, name: its place in params.yaml, `studies.<kind>.<name>`.
-        dataset: what its experiments were trained on.
-        title: what the page is called.
-        question: what was asked and how it was measured, a paragraph.
-        findings: what came out, a sentence or two each; the first is shown in the report's overview.
-        tables: the figures behind them.
+        kind: the kind of study.
+        name, dataset: its place in params.yaml, `studies.<dataset>.<name>`.
+        title: the title of the page.
+        question: the question, and how it was put to the experiments; a paragraph.
+        summary: the main result in at most two short sentences, for the report's overview.
+        tables: the results with their intervals.
         pictures: shown in this order.
-        figures: the same numbers by name, for `dvc metrics`.
-        made_from: digests of the bundles or weights that were measured, by experiment.
+        metrics: the results by name, for `dvc metrics` and MLflow.
+        made_from: digests of the bundles or weights that were compared, by experiment.
     """
 
     format: Literal["hourglass/study"] = "hourglass/study"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     kind: str
     name: str
     dataset: str
     title: str
     question: str
-    findings: tuple[str, ...]
+    summary: str
     tables: tuple[Table, ...]
     pictures: tuple[Picture, ...]
-    figures: dict[str, FiniteFloat]
+    metrics: dict[str, FiniteFloat]
     made_from: dict[str, str] = {}
 
-    @property
-    def place(self) -> str:
-        """Its name among all studies' pages."""
-        return f"{self.kind}-{self.name}"
 
+def write_page(out: Path, study: Study, drawn: Mapping[str, Figure]) -> None:
+    """Write a study's page and its pictures, by file name, into a folder."""
+    from pipelines.plots.style import save  # half a second, and reading params.yaml imports this module
 
-def publish(project: Project, study: Study, drawn: Mapping[str, Any]) -> None:
-    """Write a study's page, its pictures by file name, and its figures; each whole, or not at all."""
-    from pipelines.plots.style import save  # half a second
-
-    with written_whole(project.study(study.kind, study.name)) as made:
-        for picture in study.pictures:
-            save(drawn[picture.file], made / picture.file)
-        (made / STUDY).write_text(study.model_dump_json(indent=1) + "\n")
-    path = project.study_metrics(study.kind, study.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(study.figures, indent=1) + "\n")
-    partial.replace(path)
-    sys.stdout.write("".join(f"{study.place}: {finding}\n" for finding in study.findings))
+    for picture in study.pictures:
+        save(drawn[picture.file], out / picture.file)
+    (out / STUDY).write_text(study.model_dump_json(indent=1) + "\n")
 
 
 def read_study(folder: Path) -> Study:
-    """Read and check a study's page.
+    """Read and check the page in `studies/<dataset>/<study>/`.
 
     Raises:
         StageError: it is missing or damaged.
     """
     path = folder / STUDY
-    kind, _, name = folder.name.partition("-")
-    remedy = f"run `python -m pipelines.studies.{kind} {name}`"
     try:
         return Study.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise StageError(f"{path}: {error.strerror}; {remedy}") from error
+        raise StageError(f"{path}: {error.strerror}; {remedy(folder)}") from error
     except ValidationError as error:
-        raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
+        raise StageError(f"{path}: {first_error(error)}; {remedy(folder)}") from error
 
 
-def differences(first: Mapping[str, object], second: Mapping[str, object]) -> str:
-    """Return which of their settings differ, by name: `bottleneck, corruption`; `nothing` where none does."""
-    keys = first.keys() | second.keys()
-    return ", ".join(key for key in sorted(keys) if first.get(key) != second.get(key)) or "nothing"
-
-
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """Return mean and 95 % interval of figures of several seeds, by Student's t; NaN ends for a single one."""
-    from scipy import stats
-
-    mean = float(np.mean(values))
-    half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)) if len(values) > 1 else float("nan")
-    return mean, mean - half, mean + half
+def remedy(folder: Path) -> str:
+    """Return the command that writes a study's page anew."""
+    return f"run `python -m pipelines.studies {folder.parent.name} --only {folder.name}`"

@@ -1,7 +1,5 @@
 """denoising: the basic autoencoder against the denoising one on the very same noisy items.
 
-python -m pipelines.studies.denoising NAME
-
 After Vincent, Larochelle, Bengio, Manzagol, ICML 2008: how close does what is rebuilt from a noisy item come to the
 clean one? Beside both stand the noisy item itself, and PCA of no more numbers: fewer components keep less noise.
 """
@@ -10,30 +8,58 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
+from pydantic import Field, TypeAdapter
 
 from components import metrics
-from components.corruptions import Corruption, NoCorruption
-from components.data import PreparedDataset
+from components.corruptions import Corruption, CorruptionSettings, NoCorruption
+from components.data import PreparedDataset, open_dataset
 from components.models import PCASettings, TrainingRun
 from components.models.pca import PCA
 from components.training import as_tensor
 from items.spec import ItemSpec
-from pipelines.plots.pictures import draw_rows, one_of_each
-from pipelines.project import Project, stage
-from pipelines.settings.params import load_params
-from pipelines.studies.contract import Picture, Study, Table, publish
-from pipelines.studies.measured import compared, in_words, opened, rebuilt
-from pipelines.studies.settings import DenoisingSettings
+from pipelines.studies.bundles import open_bundle, rebuilt, squared_errors
+from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
+from pipelines.studies.plan import StudyPlan
+from pipelines.studies.text import corruption_text, difference_text, mean_text
 from pipelines.sweep.record import read_record
+from pipelines.sweep.trained import model_settings
+from pipelines.units.unit import Unit
+
+if TYPE_CHECKING:
+    pass
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 WAYS = ("noisy", "pca", "basic", "denoising")  # doing nothing, and three models
+
+
+class DenoisingSettings(StudySettings):
+    """A plain autoencoder against one trained to denoise, under each of `noises`; the first is drawn."""
+
+    kind: Literal["denoising"] = "denoising"
+    basic: ExperimentName
+    denoising: ExperimentName
+    noises: tuple[CorruptionSettings, ...] = Field(min_length=1)
+
+    def units(self, plan: StudyPlan) -> Unit:
+        """See :class:`StudySettings`."""
+        inputs = {
+            "data": plan.data,
+            "basic": plan.bundle(self.basic),
+            "denoising": plan.bundle(self.denoising),
+            "basic_evaluation": plan.evaluation(self.basic),
+            "denoising_evaluation": plan.evaluation(self.denoising),
+            "denoising_run": plan.run(self.denoising),
+        }
+        noises = [noise.model_dump(mode="json") for noise in self.noises]
+        return plan.page(
+            self.kind, write, inputs, seconds=15, experiments=self.experiments(), noises=noises, seed=plan.seed
+        )
 
 
 @dataclass(frozen=True)
@@ -41,17 +67,15 @@ class Trial:
     """One kind of noise, or none, and what becomes of the items by each of WAYS.
 
     Attributes:
-        noise: in words.
-        familiar: whether the denoising autoencoder was trained under it.
+        noise: as text.
+        trained: whether the denoising autoencoder was trained under it.
         components: how many of PCA's were kept.
-        made: what stands for the clean items, (n, *item.shape); `noisy` are the noisy items themselves, scaled.
-        errors: squared errors of the same to the clean items, (n,).
+        errors: squared errors to the clean items, (n,).
     """
 
     noise: str
-    familiar: bool
+    trained: bool
     components: int
-    made: dict[str, Array]
     errors: dict[str, Array]
 
     @property
@@ -60,30 +84,54 @@ class Trial:
         return float(self.errors["denoising"].mean() / self.errors["basic"].mean())
 
 
-def main(name: str) -> None:
-    """Compare the two experiments that `studies.denoising.<name>` names."""
-    project = Project.here()
-    params = load_params(project)
-    settings = params.study(DenoisingSettings, f"denoising.{name}")
-    (basic, data), (denoising, _) = (opened(project, e) for e in (settings.basic, settings.denoising))
-    pca = fitted_pca(data, denoising.feature_dimensions)
-    learnt = getattr(read_record(project.run(settings.denoising)).model, "corruption", NoCorruption())
-    item, clean, validation = data.schema.item, np.asarray(data.array("test")), np.asarray(data.array("validation"))
-    trials = []
-    for noise in (NoCorruption(), *settings.noises):
-        noisy = corrupted(item, clean, noise, params.seed)
-        components = best_components(pca, validation, corrupted(item, validation, noise, params.seed))
-        by_pca = projection(pca, noisy, components)
-        by_networks = rebuilt(basic, noisy), rebuilt(denoising, noisy)
-        made = dict(zip(WAYS, (item.scaled(noisy), by_pca, *by_networks), strict=True))
-        errors = {way: metrics.squared_errors(item.scaled(clean), one) for way, one in made.items()}
-        trials.append(Trial(in_english(noise), damage(noise) == damage(learnt), components, made, errors))
-    names = ("the noisy item itself", "PCA", settings.basic, settings.denoising)
-    words = dict(zip(WAYS, names, strict=True))
-    made_from = {bundle.name: bundle.manifest.digest for bundle in (basic, denoising)}
-    study = describe(name, data.schema.name, trials, words, in_english(learnt), made_from)
-    chosen = one_of_each(data.labels("test"), len(clean))
-    publish(project, study, {"denoised.png": draw_denoised(item, clean, trials[1], chosen, words)})
+def write(
+    out: Path,
+    study: dict[str, str],
+    experiments: dict[str, str],
+    noises: list[dict[str, Any]],
+    seed: int,
+    data: Path,
+    basic: Path,
+    denoising: Path,
+    basic_evaluation: Path,
+    denoising_evaluation: Path,
+    denoising_run: Path,
+) -> None:
+    """Write the page."""
+    from pipelines.plots.pictures import draw_rows, one_of_each
+
+    dataset, bundles = open_dataset(data), {"basic": open_bundle(basic), "denoising": open_bundle(denoising)}
+    learned = getattr(model_settings(read_record(denoising_run)), "corruption", NoCorruption())
+    pca = fitted_pca(dataset, bundles["denoising"].feature_dimensions)
+    item, clean, validation = (
+        dataset.schema.item,
+        np.asarray(dataset.array("test")),
+        np.asarray(dataset.array("validation")),
+    )
+    wanted = item.scaled(clean)
+    nothing = best_components(pca, validation, validation)
+    without = {
+        "noisy": np.zeros(len(clean)),
+        "pca": metrics.squared_errors(wanted, projection(pca, clean, nothing)),
+        "basic": squared_errors(basic_evaluation),
+        "denoising": squared_errors(denoising_evaluation),
+    }
+    trials = [Trial(corruption_text(NoCorruption()), isinstance(learned, NoCorruption), nothing, without)]
+    names = {"noisy": "the noisy item itself", "pca": "PCA", **experiments}
+    chosen, drawn = one_of_each(dataset.labels("test"), len(clean)), {"clean": wanted}
+    for noise in map(_CORRUPTION.validate_python, noises):
+        noisy = corrupted(item, clean, noise, seed)
+        components = best_components(pca, validation, corrupted(item, validation, noise, seed))
+        found = {"noisy": item.scaled(noisy), "pca": projection(pca, noisy, components)}
+        found |= {key: rebuilt(bundle, noisy) for key, bundle in bundles.items()}
+        errors = {way: metrics.squared_errors(wanted, found[way]) for way in WAYS}
+        trials.append(Trial(corruption_text(noise), damage(noise) == damage(learned), components, errors))
+        if len(trials) == 2:
+            drawn |= {names[way]: found[way] for way in WAYS}
+    picture = draw_rows(item, {name: items[chosen] for name, items in drawn.items()})
+    made_from = {experiments[key]: bundle.manifest.digest for key, bundle in bundles.items()}
+    page = describe(study, trials, names, corruption_text(learned), made_from)
+    write_page(out, page, {"denoised.png": picture})
 
 
 def fitted_pca(data: PreparedDataset, size: int) -> PCA:
@@ -118,80 +166,55 @@ def corrupted(item: ItemSpec, items: Array, noise: Corruption, seed: int) -> Arr
     return (noisy.clip(0, 1) * 255).round().astype(np.uint8) if item.dtype == "uint8" else noisy
 
 
-def in_english(noise: Corruption) -> str:
-    """Return a noise in words: `gaussian, sigma 0.5`."""
-    if isinstance(noise, NoCorruption):
-        return "no noise"
-    settings = damage(noise)
-    kind = settings.pop("kind").replace("_", " ")
-    return ", ".join([kind, *(f"{key} {value}" for key, value in settings.items())])
-
-
 def damage(noise: Corruption) -> dict[str, Any]:
     """Return what a noise does to the items that it damages, whatever share of them it leaves clean in training."""
     return noise.model_dump(exclude={"clean"})
 
 
 def describe(
-    name: str, dataset: str, trials: list[Trial], words: dict[str, str], learnt: str, made_from: dict[str, str]
+    study: dict[str, str], trials: list[Trial], names: dict[str, str], learned: str, made_from: dict[str, str]
 ) -> Study:
-    """Put the figures into words and tables; the first noise is the one that is drawn."""
-    clean, first, *others = trials
-    ratios = "; ".join(f"{t.noise}{', as in its training' * t.familiar}: {t.ratio:.2f}{chance(t)}"
-                       for t in (first, *others, clean))  # fmt: skip
+    """Return the page; the first trial is without noise, the second is the one that is drawn."""
+    first = trials[1]
+    rows = tuple(
+        (
+            trial.noise,
+            *(mean_text(trial.errors[way]) for way in WAYS),
+            difference_text(trial.errors["denoising"], trial.errors["basic"]),
+            f"{trial.components:,}",
+            "yes" if trial.trained else "no",
+        )
+        for trial in trials
+    )
     return Study(
-        kind="denoising",
-        name=name,
-        dataset=dataset,
+        **study,
         title="Clean items from noisy ones",
         question="All get the same noisy test items, and what they make of them is compared with the clean ones. "
-        f"{words['basic']} has only ever rebuilt what it was shown; {words['denoising']} was trained to rebuild clean "
-        f"items from noisy ones ({learnt}). PCA, fitted to clean items, has at most as many numbers as that "
+        f"{names['basic']} has only ever rebuilt what it was shown; {names['denoising']} was trained to rebuild clean "
+        f"items from noisy ones ({learned}). PCA, fitted to clean items, has at most as many numbers as that "
         "code; how many it keeps is chosen for each noise on validation items. Squared error per item, with 95 % "
         "intervals over items, of one training run each.",
-        findings=(
-            f"Squared error of {words['denoising']} over that of {words['basic']}: {ratios}.",
-            f"Lowest error: {'; '.join(f'{t.noise}: {lowest(t, words)}' for t in (first, *others))}.",
-        ),
+        summary=f"Under {first.noise}, the squared error of {names['denoising']} is {first.ratio:.2f} times that of "
+        f"{names['basic']}.",
         tables=(
             Table(
-                caption="Squared error to the clean item",
-                columns=("Noise", *words.values(), "Ratio", "Components of PCA"),
-                rows=tuple(
-                    (t.noise, *(in_words(t.errors[w]) for w in WAYS), f"{t.ratio:.2f}", f"{t.components:,}")
-                    for t in trials
-                ),
+                caption=f"Squared error to the clean item. The difference is {names['denoising']} less "
+                f"{names['basic']}, of the same items",
+                columns=("Noise", *(names[way] for way in WAYS), "Difference", "Components of PCA", "Trained under it"),
+                rows=rows,
             ),
         ),
         pictures=(Picture(file="denoised.png", caption=f"The same noisy test items ({first.noise}) given to each."),),
-        figures={f"{way}_{named(trial)}": float(trial.errors[way].mean()) for trial in trials for way in WAYS}
-        | {f"pca_components_{named(trial)}": trial.components for trial in trials}
+        metrics={f"{way}_{key(trial)}": float(trial.errors[way].mean()) for trial in trials for way in WAYS}
+        | {f"pca_components_{key(trial)}": trial.components for trial in trials}
         | {"ratio": first.ratio},
         made_from=made_from,
     )
 
 
-def named(trial: Trial) -> str:
-    """Return its noise as figures are named: `gaussian_sigma_0.5`."""
+def key(trial: Trial) -> str:
+    """Return its noise as metrics are named: `gaussian_sigma_0.5`."""
     return re.sub("[ ,]+", "_", trial.noise)
 
 
-def chance(trial: Trial) -> str:
-    """Return a remark where the two autoencoders do not differ significantly."""
-    return "" if compared(trial.errors["denoising"], trial.errors["basic"]) else " (no significant difference)"
-
-
-def lowest(trial: Trial, words: dict[str, str]) -> str:
-    """Return which way has the lowest error, and those that do not differ significantly from it."""
-    best = min(WAYS, key=lambda way: float(trial.errors[way].mean()))
-    return " or ".join(words[way] for way in WAYS if compared(trial.errors[way], trial.errors[best]) == 0)
-
-
-def draw_denoised(item: ItemSpec, clean: Array, trial: Trial, chosen: list[int], words: dict[str, str]) -> Figure:
-    """Draw clean items, noisy ones, and what each model made of them, in rows."""
-    rows = {words[way]: trial.made[way][chosen] for way in WAYS}
-    return draw_rows(item, {"clean": item.scaled(clean[chosen])} | rows)
-
-
-if __name__ == "__main__":
-    stage(main)
+_CORRUPTION: TypeAdapter[Corruption] = TypeAdapter(CorruptionSettings)

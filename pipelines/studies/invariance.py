@@ -1,47 +1,73 @@
 """invariance: how little a contractive autoencoder's code moves where the item does.
 
-python -m pipelines.studies.invariance NAME
-
 After Rifai, Vincent, Muller, Glorot, Bengio, ICML 2011: the Frobenius norm of the encoder's Jacobian, and (their figure
-3) the spectrum of its singular values, which tells in how many directions a code follows its item at all.
+3) the spectrum of its singular values: the number of directions in which a code follows its item at all.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
+from pydantic import Field
 
-from components import metrics
-from components.data import PreparedDataset, open_dataset
+from components.data import open_dataset
 from components.models.autoencoder import Autoencoder
 from components.penalties import jacobians
 from components.training import as_tensor
-from pipelines.plots.style import ACCENT, INK
-from pipelines.project import Project, StageError, stage
-from pipelines.settings.params import load_params
-from pipelines.studies.contract import Picture, Study, Table, publish
-from pipelines.studies.measured import compared, evenly, in_words
-from pipelines.studies.settings import InvarianceSettings
-from pipelines.sweep.record import read_model, read_record
+from items.spec import ItemSpec
+from pipelines.project import StageError
+from pipelines.studies.bundles import evenly_spread, squared_errors
+from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
+from pipelines.studies.needs import ENCODER
+from pipelines.studies.plan import StudyPlan
+from pipelines.studies.text import difference_text, mean_text
+from pipelines.sweep.record import read_record
+from pipelines.sweep.trained import model_settings, read_model
+from pipelines.units.unit import Unit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+THREE = "{:.3g}"
+
+
+class InvarianceSettings(StudySettings):
+    """A plain autoencoder against a contractive one of the same size: the Jacobians of their encoders at test items."""
+
+    kind: Literal["invariance"] = "invariance"
+    basic: Annotated[ExperimentName, ENCODER]
+    contractive: Annotated[ExperimentName, ENCODER]
+    items: int = Field(default=300, ge=2)
+
+    def units(self, plan: StudyPlan) -> Unit:
+        """See :class:`StudySettings`."""
+        inputs = {
+            "data": plan.data,
+            "basic": plan.run(self.basic),
+            "contractive": plan.run(self.contractive),
+            "basic_evaluation": plan.evaluation(self.basic),
+            "contractive_evaluation": plan.evaluation(self.contractive),
+        }
+        return plan.page(self.kind, write, inputs, seconds=8, experiments=self.experiments(), count=self.items)
+
 
 @dataclass(frozen=True)
-class Encoder:
-    """One autoencoder's answer to small changes of its items.
+class Response:
+    """The response of one autoencoder's code to small changes of its items.
 
     Attributes:
         name: the experiment's.
-        weights: digest of what was measured.
+        weights: digest of the model's weights.
         norms: ‖J(x)‖_F of each item, (n,).
         relative: the same over the distance between codes of two items drawn at random; the code's scale drops out.
         spectrum: singular values of J, the largest first, averaged over items.
-        errors: squared errors of what is rebuilt, (n,).
+        errors: squared errors of the rebuilt items, (n,).
     """
 
     name: str
@@ -51,81 +77,94 @@ class Encoder:
     spectrum: Array
     errors: Array
 
-
-def main(name: str) -> None:
-    """Compare the two experiments that `studies.invariance.<name>` names."""
-    project = Project.here()
-    params = load_params(project)
-    settings = params.study(InvarianceSettings, f"invariance.{name}")
-    data = open_dataset(project.data(params.experiment(settings.basic).dataset))
-    items = np.asarray(data.array("test"))[evenly(data.count("test"), settings.items)]
-    basic, contractive = (measure(project, e, data, items) for e in (settings.basic, settings.contractive))
-    publish(project, describe(name, data, basic, contractive), {"spectrum.png": draw_spectra(basic, contractive)})
+    @property
+    def directions(self) -> int:
+        """In how many directions the code moves at least a tenth as much as in its most sensitive one."""
+        return int((self.spectrum > 0.1 * self.spectrum.max()).sum())
 
 
-def measure(project: Project, experiment: str, data: PreparedDataset, items: Array) -> Encoder:
-    """Measure an experiment's best model on raw items (n, *item.shape).
+def write(
+    out: Path,
+    study: dict[str, str],
+    experiments: dict[str, str],
+    count: int,
+    data: Path,
+    basic: Path,
+    contractive: Path,
+    basic_evaluation: Path,
+    contractive_evaluation: Path,
+) -> None:
+    """Write the page."""
+    dataset = open_dataset(data)
+    places = evenly_spread(dataset.count("test"), count)
+    items = np.asarray(dataset.array("test"))[places]
+    plain, ours = (
+        respond(experiments[key], run, dataset.schema.item, items, squared_errors(evaluation)[places])
+        for key, run, evaluation in (
+            ("basic", basic, basic_evaluation),
+            ("contractive", contractive, contractive_evaluation),
+        )
+    )
+    write_page(out, describe(study, plain, ours), {"spectrum.png": draw_spectra(plain, ours)})
+
+
+def respond(name: str, run: Path, item: ItemSpec, items: Array, errors: Array) -> Response:
+    """Differentiate an experiment's encoder at raw items (n, *item.shape).
 
     Raises:
         StageError: it is no autoencoder, so it has no encoder to differentiate.
     """
-    record = read_record(project.run(experiment))
-    model = read_model(project.run(experiment), record, data.schema.item)
+    record = read_record(run)
+    model = read_model(run, record, item)
     if not isinstance(model, Autoencoder):
-        raise StageError(f"{experiment}: is a {record.model.kind}, must be an autoencoder: ‖J‖ is of its encoder")
+        kind = model_settings(record).kind
+        raise StageError(f"{name}: is a {kind}, must be an autoencoder: the Jacobian is of its encoder")
     raw = as_tensor(items)
     with torch.no_grad():
         latents = model.latents(raw).flatten(1)
-        rebuilt = model.decode(model.encode(raw))
     found = jacobians(model, raw)
     norms = found.norm(dim=(1, 2)).numpy()
-    apart = float((latents - latents.roll(1, 0)).norm(dim=1).mean())
+    distance = float((latents - latents.roll(1, 0)).norm(dim=1).mean())
     spectrum = torch.linalg.svdvals(found).mean(0).numpy()
-    errors = metrics.squared_errors(data.schema.item.scaled(items), rebuilt.numpy())
-    return Encoder(experiment, record.weights_sha256, norms, norms / apart, spectrum, errors)
+    return Response(name, record.weights_sha256, norms, norms / distance, spectrum, errors)
 
 
-def describe(name: str, data: PreparedDataset, basic: Encoder, contractive: Encoder) -> Study:
-    """Put the figures into words and tables."""
+def describe(study: dict[str, str], basic: Response, contractive: Response) -> Study:
+    """Return the page of two autoencoders' responses."""
     ratio = float(contractive.norms.mean() / basic.norms.mean())
     relative = float(contractive.relative.mean() / basic.relative.mean())
-    verdicts = ("not significantly different", "higher", "lower")
-    relative_norm, norm, error = (
-        verdicts[compared(ours, plain)]
-        for ours, plain in (
-            (contractive.relative, basic.relative),
-            (contractive.norms, basic.norms),
-            (contractive.errors, basic.errors),
+    rows = [
+        (
+            one.name,
+            mean_text(one.relative, THREE),
+            mean_text(one.norms, THREE),
+            mean_text(one.errors),
+            f"{one.directions:,}",
         )
+        for one in (basic, contractive)
+    ]
+    difference = (
+        "Difference",
+        difference_text(contractive.relative, basic.relative, "{:+.3g}"),
+        difference_text(contractive.norms, basic.norms, "{:+.3g}"),
+        difference_text(contractive.errors, basic.errors),
+        f"{contractive.directions - basic.directions:+,}",
     )
-    half = basic.spectrum > 0.1 * basic.spectrum.max(), contractive.spectrum > 0.1 * contractive.spectrum.max()
     return Study(
-        kind="invariance",
-        name=name,
-        dataset=data.schema.name,
+        **study,
         title="Codes that stay where they are",
         question="The contractive penalty asks for a code that hardly moves when the item does. ‖J‖, the Frobenius "
-        "norm of the encoder’s Jacobian at test items, tells how far a code moves for a small change of the item in "
-        "any direction. A code that is merely small in scale has a small ‖J‖ too, so the fair figure is ‖J‖ over the "
-        f"mean distance between two items’ codes. Exact, at {len(basic.norms):,} test items, of one training run each.",
-        findings=(
-            f"Relative to the distance between codes, ‖J‖ of {contractive.name} is "
-            f"{in_words(contractive.relative, '{:.3g}')}, {relative:.2f} times that of {basic.name}, "
-            f"{in_words(basic.relative, '{:.3g}')}: {relative_norm}.",
-            f"‖J‖ itself, which also falls where a code is merely smaller, is {in_words(contractive.norms, '{:.3g}')}, "
-            f"{ratio:.2f} times {in_words(basic.norms, '{:.3g}')}: {norm}.",
-            f"Its squared error is {in_words(contractive.errors)} against {in_words(basic.errors)}: {error}.",
-            f"Directions in which the code moves at least a tenth as much as in its most sensitive one: "
-            f"{int(half[1].sum())}, against {int(half[0].sum())} of {basic.name}.",
-        ),
+        "norm of the encoder’s Jacobian at test items, is how far a code moves for a small change of the item in any "
+        "direction. A code that is merely small in scale has a small ‖J‖ too, so the fair metric is ‖J‖ over the mean "
+        f"distance between two items’ codes. Exact, at {len(basic.norms):,} test items, of one training run each.",
+        summary=f"Relative to the distance between codes, ‖J‖ of {contractive.name} is {relative:.2f} times that of "
+        f"{basic.name}.",
         tables=(
             Table(
-                caption="Means over test items with 95 % intervals",
-                columns=("Experiment", "‖J‖ over distance", "‖J‖", "Squared error"),
-                rows=tuple(
-                    (e.name, in_words(e.relative, "{:.3g}"), in_words(e.norms, "{:.3g}"), in_words(e.errors))
-                    for e in (basic, contractive)
-                ),
+                caption="Means over test items with 95 % intervals; the difference is of the same items. Sensitive "
+                "directions: the code moves at least a tenth as much as in the most sensitive one",
+                columns=("Experiment", "‖J‖ over distance", "‖J‖", "Squared error", "Sensitive directions"),
+                rows=(*rows, difference),
             ),
         ),
         pictures=(
@@ -135,7 +174,7 @@ def describe(name: str, data: PreparedDataset, basic: Encoder, contractive: Enco
                 "in its most sensitive direction, the next, and so on.",
             ),
         ),
-        figures={
+        metrics={
             "basic_jacobian_norm": float(basic.norms.mean()),
             "contractive_jacobian_norm": float(contractive.norms.mean()),
             "relative_ratio": relative,
@@ -143,12 +182,16 @@ def describe(name: str, data: PreparedDataset, basic: Encoder, contractive: Enco
             "basic_squared_error": float(basic.errors.mean()),
             "contractive_squared_error": float(contractive.errors.mean()),
         },
-        made_from={e.name: e.weights for e in (basic, contractive)},
+        made_from={one.name: one.weights for one in (basic, contractive)},
     )
 
 
-def draw_spectra(basic: Encoder, contractive: Encoder) -> Figure:
+def draw_spectra(basic: Response, contractive: Response) -> Figure:
     """Draw the spectra of both Jacobians."""
+    from matplotlib.figure import Figure
+
+    from pipelines.plots.style import ACCENT, INK
+
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for one, color in ((basic, INK), (contractive, ACCENT)):
@@ -157,7 +200,3 @@ def draw_spectra(basic: Encoder, contractive: Encoder) -> Figure:
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-if __name__ == "__main__":
-    stage(main)

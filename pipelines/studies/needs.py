@@ -1,4 +1,4 @@
-"""What studies need of the experiments that they name, so that a wrong one is known before anything is trained."""
+"""Needs of studies: properties that their experiments must have, checked before anything is trained."""
 
 from __future__ import annotations
 

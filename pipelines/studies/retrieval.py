@@ -1,7 +1,5 @@
 """retrieval: the nearest images by pixels, by real codes and by bits, and how many are of the query's class.
 
-python -m pipelines.studies.retrieval NAME
-
 Krizhevsky and Hinton, "Using Very Deep Autoencoders for Content-Based Image Retrieval", ESANN 2011: images found by the
 Euclidean distance of codes, or of bits by Hamming distance, against the Euclidean distance of pixels. Queries are items
 of the test split, and the training split is searched.
@@ -11,32 +9,83 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from pydantic import Field
 
 from components import metrics
-from components.data import PreparedDataset
+from components.data import PreparedDataset, open_dataset
+from components.data.raw import Outline
+from components.settings import SettingError
 from items.spec import ItemSpec
-from pipelines.metrics.neighbours import Database, Neighbours
-from pipelines.plots.pictures import one_of_each
-from pipelines.plots.style import ACCENT, INK
-from pipelines.project import Project, StageError, stage
-from pipelines.settings.params import load_params
-from pipelines.studies.contract import Picture, Study, Table, differences, publish
-from pipelines.studies.measured import evenly, opened
-from pipelines.studies.settings import RetrievalSettings
+from pipelines.project import StageError
+from pipelines.studies.bundles import evenly_spread, open_bundle
+from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
+from pipelines.studies.needs import BITS, REAL
+from pipelines.studies.plan import StudyPlan
+from pipelines.studies.text import difference_text, differing_keys, mean_text
+from pipelines.sweep.record import read_record
+from pipelines.units.unit import Unit
 from serving.bundle import Bundle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pipelines.metrics.neighbours import Database, Neighbours
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SHOWN = 8  # queries in the picture, and neighbours of each
 TIMED, TIMED_RUNS = 1000, 3  # queries, and how often they are searched for
 LISTED = 30  # classes that a table can hold
+SHARE, POINTS = "{:.1%}", "{:+.2%}"
+
+
+class RetrievalSettings(StudySettings):
+    """Nearest images by pixels, by real codes and by bits: which finds items of the query's class?
+
+    Attributes:
+        real: its codes are real numbers, compared by Euclidean distance. One with the network, noise and training of
+            `binary` shows what bits cost; any other mixes that with the effect of the network.
+        binary: its codes are bits, compared by Hamming distance.
+        neighbours: how many each query is to find in the training split.
+        queries: items of the test split that are searched for, evenly spread over it; null takes all.
+    """
+
+    kind: Literal["retrieval"] = "retrieval"
+    real: Annotated[ExperimentName, REAL]
+    binary: Annotated[ExperimentName, BITS]
+    neighbours: int = Field(default=10, ge=1)
+    queries: int | None = Field(default=None, ge=2)
+
+    def errors(self, data: Outline) -> Iterator[SettingError]:
+        """See :class:`StudySettings`."""
+        if self.neighbours > data.train:
+            yield SettingError("neighbours", self.neighbours, f"must be at most {data.train}, the training items")
+
+    def units(self, plan: StudyPlan) -> Unit:
+        """See :class:`StudySettings`."""
+        inputs = {
+            "data": plan.data,
+            "real": plan.bundle(self.real),
+            "binary": plan.bundle(self.binary),
+            "real_run": plan.run(self.real),
+            "binary_run": plan.run(self.binary),
+        }
+        return plan.page(
+            self.kind,
+            write,
+            inputs,
+            seconds=40,
+            experiments=self.experiments(),
+            neighbours=self.neighbours,
+            count=self.queries,
+        )
 
 
 @dataclass(frozen=True)
@@ -44,8 +93,8 @@ class Search:
     """One way to search, and what it found.
 
     Attributes:
-        name: of its figures: pixels, real, binary.
-        words: what is compared.
+        name: of its metrics: pixels, real, binary.
+        compared: what is compared, as text.
         distance: how.
         stored: bytes that an item takes.
         found: the queries' neighbours in the training split.
@@ -53,7 +102,7 @@ class Search:
     """
 
     name: str
-    words: str
+    compared: str
     distance: str
     stored: float
     found: Neighbours
@@ -62,24 +111,29 @@ class Search:
     @property
     def title(self) -> str:
         """What is compared, and how: `256 bits, Hamming`."""
-        return f"{self.words}, {self.distance}"
+        return f"{self.compared}, {self.distance}"
 
 
-def main(name: str) -> None:
-    """Search for the same queries by pixels and by the codes of the experiments in `studies.retrieval.<name>`."""
-    project = Project.here()
-    params = load_params(project)
-    settings = params.study(RetrievalSettings, f"retrieval.{name}")
-    (real, data), (binary, _) = opened(project, settings.real), opened(project, settings.binary)
-    queries = evenly(data.count("test"), settings.queries)
-    searches = search_all(data, queries, real, binary, settings.neighbours)
-    digests = {bundle.name: bundle.manifest.digest for bundle in (real, binary)}
-    differing = differences(*(params.experiment(e).model for e in (settings.real, settings.binary)))
-    publish(
-        project,
-        describe(name, data, queries, searches, digests, differing),
-        {"neighbours.png": draw_neighbours(data, queries, searches)},
-    )
+def write(
+    out: Path,
+    study: dict[str, str],
+    experiments: dict[str, str],
+    neighbours: int,
+    count: int | None,
+    data: Path,
+    real: Path,
+    binary: Path,
+    real_run: Path,
+    binary_run: Path,
+) -> None:
+    """Write the page."""
+    dataset, numbers, bits = open_dataset(data), open_bundle(real), open_bundle(binary)
+    queries = evenly_spread(dataset.count("test"), count)
+    searches = search_all(dataset, queries, numbers, bits, neighbours)
+    digests = {experiments["real"]: numbers.manifest.digest, experiments["binary"]: bits.manifest.digest}
+    differing = differing_keys(*(read_record(run).model for run in (real_run, binary_run)))
+    page = describe(study, dataset, queries, searches, digests, differing)
+    write_page(out, page, {"neighbours.png": draw_neighbours(dataset, queries, searches)})
 
 
 def search_all(data: PreparedDataset, queries: Array, real: Bundle, binary: Bundle, k: int) -> list[Search]:
@@ -88,6 +142,8 @@ def search_all(data: PreparedDataset, queries: Array, real: Bundle, binary: Bund
     Raises:
         StageError: an experiment's codes are not what the study compares.
     """
+    from pipelines.metrics.neighbours import Database
+
     if real.discrete:
         raise StageError(f"{real.name}: its codes are not real numbers, which Euclidean distance compares")
     if binary.manifest.code.levels != 2:
@@ -108,81 +164,53 @@ def search_all(data: PreparedDataset, queries: Array, real: Bundle, binary: Bund
     ]
 
 
-def _search(name: str, words: str, distance: str, stored: float, database: Database, queries: Array, k: int) -> Search:
+def _search(
+    name: str, compared: str, distance: str, stored: float, database: Database, queries: Array, k: int
+) -> Search:
     took = []
     for _ in range(TIMED_RUNS):
         began = time.perf_counter()
         database.search(queries[:TIMED], k)
         took.append((time.perf_counter() - began) * 1000 / len(queries[:TIMED]))
-    return Search(name, words, distance, stored, database.search(queries, k), statistics.median(took))
+    return Search(name, compared, distance, stored, database.search(queries, k), statistics.median(took))
 
 
 def describe(
-    name: str,
+    study: dict[str, str],
     data: PreparedDataset,
     queries: Array,
     searches: list[Search],
     digests: dict[str, str],
     differing: str,
 ) -> Study:
-    """Put the figures into words and tables; `differing` names the parts in which the two models differ."""
+    """Return the page; `differing` names the parts in which the two models differ."""
     k = searches[0].found.items.shape[1]
     precisions = precisions_of(data, queries, searches)
     overlaps = {s.name: metrics.overlaps(s.found.items, searches[0].found.items) for s in searches[1:]}
-    figures = {
-        **{f"{s.name}_precision": float(precisions[s.name].mean()) for s in searches if precisions},
+    found = {
+        **{f"{name}_precision": float(values.mean()) for name, values in precisions.items()},
         **{f"{s.name}_bytes": s.stored for s in searches},
         **{f"{s.name}_tied": float(s.found.tied.mean()) for s in searches},
-        **{f"{s.name}_overlap": float(overlaps[s.name].mean()) for s in searches[1:]},
+        **{f"{name}_overlap": float(values.mean()) for name, values in overlaps.items()},
         **{f"{s.name}_seconds_per_1000_queries": s.seconds for s in searches},
     }
-    findings, tables = [], [costs(searches, overlaps)]
+    tables, caption = [costs(searches, overlaps)], "Queries (left) and their nearest training items, nearest first."
+    shares, of = overlaps, f"Share of the {k} nearest by {searches[0].compared} that is found"
     if precisions:
-        findings = compare(searches, precisions, k)
-        tables = [
-            Table(
-                caption=f"Share of the {k} nearest of the query’s class, with 95 % bootstrap intervals over queries",
-                columns=("Compared by", f"Precision at {k}", "Interval", "Against pixels, in points"),
-                rows=tuple(_precision_row(s, precisions) for s in searches),
-            ),
-            *by_class(data, queries, searches, precisions),
-            *tables,
-        ]
-    pixels, real, binary = searches
-    findings += [
-        f"Of the {k} nearest by {pixels.words}, {_percent(overlaps['real'].mean())} are among those by {real.words}, "
-        f"and {_percent(overlaps['binary'].mean())} by {binary.words}.",
-        f"An item takes {binary.stored:,.0f} bytes as bits, {real.stored:,.0f} as real numbers and "
-        f"{pixels.stored:,.0f} raw.",
-        f"By {binary.words}, {_percent(binary.found.tied.mean())} of the queries have a draw at place {k}, where the "
-        f"earlier item of the training split is taken; by {pixels.words}, {_percent(pixels.found.tied.mean())}.",
-    ]
-    asked = (
-        "Do codes of autoencoders, which saw no classes, find more items of the query’s class than distances between "
-        "the raw values do?"
-        if precisions
-        else "These data have no classes, so nothing says which neighbours are right: what is measured is how many of "
-        "the nearest by codes are among the nearest by raw values."
-    )
-    wrong = "" if data.labels("test") is None else "; framed: of another class than the query"
+        tables = [precision_table(searches, precisions, k), *by_class(data, queries, searches, precisions), *tables]
+        caption = caption.removesuffix(".") + "; framed: of another class than the query."
+        shares, of = precisions, f"Share of the {k} nearest that is of the query’s class"
+    by = ", ".join(f"{s.compared} {shares[s.name].mean():.1%}" for s in searches if s.name in shares)
     return Study(
-        kind="retrieval",
-        name=name,
-        dataset=data.schema.name,
+        **study,
         title="Similar-image search",
-        question=f"Which of {data.count('train'):,} training items are nearest to each of {len(queries):,} test ones? "
-        f"{asked} Three exact searches: {'; '.join(s.title for s in searches)}. "
-        f"{' and '.join(digests)} differ in: {differing}. The intervals are over queries, of "
-        "these models; another training run would give other codes.",
-        findings=tuple(findings),
+        question=f"Which of {data.count('train'):,} training items are nearest to each of {len(queries):,} test items? "
+        f"Three exact searches: {'; '.join(s.title for s in searches)}. {' and '.join(digests)} differ in: "
+        f"{differing}. The intervals are over queries, of these models; another training run would give other codes.",
+        summary=f"{of}: {by}.",
         tables=tuple(tables),
-        pictures=(
-            Picture(
-                file="neighbours.png",
-                caption=f"Queries (left) and their nearest training items by each distance, nearest first{wrong}.",
-            ),
-        ),
-        figures=figures,
+        pictures=(Picture(file="neighbours.png", caption=caption),),
+        metrics=found,
         made_from=digests,
     )
 
@@ -195,24 +223,24 @@ def precisions_of(data: PreparedDataset, queries: Array, searches: list[Search])
     return {s.name: metrics.precisions(train[s.found.items], test[queries]) for s in searches}
 
 
-def compare(searches: list[Search], precisions: dict[str, Array], k: int) -> list[str]:
-    """Say which search finds more of the query's class, as far as the intervals of paired differences allow."""
-    pixels, real, binary = searches
-    shown = {s.name: _with_interval(precisions[s.name]) for s in searches}
-    findings = [
-        f"Of the {k} nearest by {binary.words}, {shown['binary']} are of the query’s class; by {real.words}, "
-        f"{shown['real']}; by {pixels.words}, {shown['pixels']}."
-    ]
-    for first, second in ((binary, pixels), (real, pixels), (binary, real)):
-        difference = 100 * (precisions[first.name] - precisions[second.name])
-        low, high = metrics.bootstrap_interval(difference)
-        told = f"{difference.mean():+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
-        if low <= 0 <= high:
-            findings.append(f"These queries cannot tell {first.words} from {second.words}: {told}.")
-        else:
-            word = "more" if low > 0 else "fewer"
-            findings.append(f"{first.words} find {word} of the query’s class than {second.words}: {told}.")
-    return findings
+def precision_table(searches: list[Search], precisions: dict[str, Array], k: int) -> Table:
+    """Return the table of precisions, and of their differences over the same queries."""
+    return Table(
+        caption=f"Share of the {k} nearest training items of the query’s class; autoencoders saw no classes. "
+        "95 % bootstrap intervals over queries; differences are of the same queries",
+        columns=("Compared by", f"Precision at {k}", "Less that by pixels", "Less that by real numbers"),
+        rows=tuple(
+            (
+                s.title,
+                mean_text(precisions[s.name], SHARE),
+                *(
+                    difference_text(precisions[s.name], precisions[other.name], POINTS) if other in before else "–"
+                    for other in searches[:2]
+                ),
+            )
+            for s, before in ((s, searches[:place]) for place, s in enumerate(searches))
+        ),
+    )
 
 
 def by_class(
@@ -223,10 +251,10 @@ def by_class(
     if labels is None or classes is None or len(classes) > LISTED:
         return []
     rows = []
-    for index, word in enumerate(classes):
+    for index, name in enumerate(classes):
         mine = labels[queries] == index
         if mine.any():
-            rows.append((word, f"{mine.sum():,}", *(_with_interval(precisions[s.name][mine]) for s in searches)))
+            rows.append((name, f"{mine.sum():,}", *(mean_text(precisions[s.name][mine], SHARE) for s in searches)))
     columns = ("Class", "Queries", *(s.title for s in searches))
     return [Table(caption="The same by the query’s class", columns=columns, rows=tuple(rows))]
 
@@ -234,8 +262,9 @@ def by_class(
 def costs(searches: list[Search], overlaps: dict[str, Array]) -> Table:
     """Return the table of what a search costs and how it differs from that by pixels."""
     return Table(
-        caption="What a search costs. Time is the median of "
-        f"{TIMED_RUNS} runs on this machine, for information; draws are at the last place that is taken.",
+        caption="Cost of a search. Time is the median of "
+        f"{TIMED_RUNS} runs on this machine, for information. Draws are at the last place that is taken; the earlier "
+        "item of the training split is taken then.",
         columns=(
             "Compared by",
             "Bytes an item",
@@ -248,37 +277,22 @@ def costs(searches: list[Search], overlaps: dict[str, Array]) -> Table:
                 s.title,
                 f"{s.stored:,.0f}",
                 f"{s.seconds:.2f}",
-                _percent(s.found.tied.mean()),
-                _percent(overlaps[s.name].mean()) if s.name in overlaps else "–",
+                SHARE.format(s.found.tied.mean()),
+                mean_text(overlaps[s.name], SHARE) if s.name in overlaps else "–",
             )
             for s in searches
         ),
     )
 
 
-def _precision_row(search: Search, precisions: dict[str, Array]) -> tuple[str, ...]:
-    mine = precisions[search.name]
-    difference = 100 * (mine - precisions["pixels"])
-    low, high = metrics.bootstrap_interval(difference)
-    against = "–" if search.name == "pixels" else f"{difference.mean():+.2f} ({low:+.2f} to {high:+.2f})"
-    return (
-        search.title,
-        _percent(mine.mean()),
-        "{}–{}".format(*map(_percent, metrics.bootstrap_interval(mine))),
-        against,
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _with_interval(shares: Array) -> str:
-    return "{:.1f} % ({:.1f}–{:.1f})".format(*(100 * x for x in (shares.mean(), *metrics.bootstrap_interval(shares))))
-
-
 def draw_neighbours(data: PreparedDataset, queries: Array, searches: list[Search]) -> Figure:
     """Draw a few queries, one of each class first, and under each search their nearest training items."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    from pipelines.plots.pictures import one_of_each
+    from pipelines.plots.style import ACCENT, INK
+
     labels, train_labels = data.labels("test"), data.labels("train")
     mine = None if labels is None else labels[queries]
     rows = one_of_each(mine, len(queries))[:SHOWN]
@@ -316,7 +330,3 @@ def _draw_item(axes: Axes, item: ItemSpec, raw: Array, left: float, top: int) ->
     x, y = left + (1 - wide) / 2, top + (1 - tall) / 2
     low, high = (0.0, 1.0) if item.kind == "image" else (float(values.min()), float(values.max()))
     axes.imshow(values, cmap="gray", vmin=low, vmax=high, extent=(x, x + wide, y + tall, y), aspect="equal")
-
-
-if __name__ == "__main__":
-    stage(main)

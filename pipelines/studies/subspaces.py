@@ -1,38 +1,72 @@
 """subspaces: a linear autoencoder against PCA: how close it comes, and whether both span the same subspace.
 
-python -m pipelines.studies.subspaces NAME
-
 Baldi and Hornik, Neural Networks 2 (1989): the squared error of a linear autoencoder has no local minima, and its
 global ones project on the span of the first principal components, whatever basis of it the weights are.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from components import metrics
-from pipelines.plots.style import ACCENT, INK, MUTED
-from pipelines.project import Project, StageError, stage
-from pipelines.settings.params import load_params
-from pipelines.studies.contract import Picture, Study, Table, publish
-from pipelines.studies.measured import Measured, in_words, measure
-from pipelines.studies.settings import SubspacesSettings
+from pipelines.project import StageError
+from pipelines.studies.bundles import open_bundle, squared_errors
+from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
+from pipelines.studies.needs import LINEAR
+from pipelines.studies.plan import StudyPlan
+from pipelines.studies.text import difference_text, mean_text
+from pipelines.units.unit import Unit
 from serving.bundle import Bundle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+QUESTION = (
+    "A network of one linear hidden layer can do no better than PCA, and does as well only if its decoder spans the "
+    "same subspace. How close does training by gradient come? The principal angles between the subspaces that both "
+    "decoders span are all 0° where the subspaces are one, and 90° for a direction that the other lacks."
+)
 
-def main(name: str) -> None:
-    """Compare the two experiments that `studies.subspaces.<name>` names."""
-    project = Project.here()
-    params = load_params(project)
-    settings = params.study(SubspacesSettings, f"subspaces.{name}")
-    pca, linear = (measure(project, experiment) for experiment in (settings.pca, settings.linear))
-    angles = metrics.principal_angles(spanned(linear.bundle), spanned(pca.bundle))
-    publish(project, describe(name, pca, linear, angles), {"angles.png": draw_angles(angles)})
+
+class SubspacesSettings(StudySettings):
+    """PCA against a linear autoencoder: do both span the same subspace?"""
+
+    kind: Literal["subspaces"] = "subspaces"
+    pca: Annotated[ExperimentName, LINEAR]
+    linear: Annotated[ExperimentName, LINEAR]
+
+    def units(self, plan: StudyPlan) -> Unit:
+        """See :class:`StudySettings`."""
+        inputs = {
+            "pca": plan.bundle(self.pca),
+            "linear": plan.bundle(self.linear),
+            "pca_evaluation": plan.evaluation(self.pca),
+            "linear_evaluation": plan.evaluation(self.linear),
+        }
+        return plan.page(self.kind, write, inputs, experiments=self.experiments())
+
+
+def write(
+    out: Path,
+    study: dict[str, str],
+    experiments: dict[str, str],
+    pca: Path,
+    linear: Path,
+    pca_evaluation: Path,
+    linear_evaluation: Path,
+) -> None:
+    """Write the page."""
+    bundles = {key: open_bundle(folder) for key, folder in (("pca", pca), ("linear", linear))}
+    errors = {"pca": squared_errors(pca_evaluation), "linear": squared_errors(linear_evaluation)}
+    angles = metrics.principal_angles(spanned(bundles["linear"]), spanned(bundles["pca"]))
+    made_from = {experiments[key]: bundle.manifest.digest for key, bundle in bundles.items()}
+    page = describe(study, experiments, errors, angles, made_from)
+    write_page(out, page, {"angles.png": draw_angles(angles)})
 
 
 def spanned(bundle: Bundle) -> Array:
@@ -53,46 +87,49 @@ def spanned(bundle: Bundle) -> Array:
     return spanned
 
 
-def describe(name: str, pca: Measured, linear: Measured, angles: Array) -> Study:
-    """Put the figures into words and tables."""
-    excess = linear.squared_error / pca.squared_error - 1
-    largest, close = float(angles.max()), int((angles < 10).sum())
+def describe(
+    study: dict[str, str],
+    experiments: dict[str, str],
+    errors: dict[str, Array],
+    angles: Array,
+    made_from: dict[str, str],
+) -> Study:
+    """Return the page of squared errors of test items (n,) and of principal angles in degrees (directions,)."""
+    excess = float(errors["linear"].mean() / errors["pca"].mean()) - 1
+    largest = float(angles.max())
+    rows = [(experiments[key], mean_text(errors[key], "{:.3f}")) for key in ("pca", "linear")]
+    rows.append(("Difference", difference_text(errors["linear"], errors["pca"], "{:+.3f}")))
     return Study(
-        kind="subspaces",
-        name=name,
-        dataset=pca.dataset,
+        **study,
         title="PCA is a linear autoencoder",
-        question="A network of one linear hidden layer can do no better than PCA, and does as well only if its decoder "
-        "spans the same subspace. How close does training by gradient come? Principal angles between both "
-        "decoders' spans tell: all 0° where the spans are one, 90° for a direction that the other lacks.",
-        findings=(
-            f"Trained by gradient, {linear.name} rebuilds test items with a squared error of "
-            f"{in_words(linear.errors)}, {abs(excess):.2%} {'above' if excess >= 0 else 'below'} {pca.name}’s "
-            f"{in_words(pca.errors)}.",
-            f"The largest of {len(angles)} principal angles between what the two decoders span is {largest:.1f}°; "
-            f"{close} are below 10°.",
-        ),
+        question=QUESTION,
+        summary=f"The squared error of {experiments['linear']} is {excess:+.2%} off that of {experiments['pca']}. The "
+        f"largest of the {len(angles)} principal angles between their decoders is {largest:.1f}°.",
         tables=(
             Table(
-                caption="Squared error per test item with its 95 % interval",
+                caption="Squared error per test item with its 95 % interval; the difference is of the same items",
                 columns=("Experiment", "Squared error"),
-                rows=tuple((m.name, in_words(m.errors, "{:.3f}")) for m in (pca, linear)),
+                rows=tuple(rows),
             ),
         ),
-        pictures=(Picture(file="angles.png", caption="Principal angles between the two spans, smallest first."),),
-        figures={
-            "pca_squared_error": pca.squared_error,
-            "linear_squared_error": linear.squared_error,
+        pictures=(Picture(file="angles.png", caption="Principal angles between the two subspaces, smallest first."),),
+        metrics={
+            "pca_squared_error": float(errors["pca"].mean()),
+            "linear_squared_error": float(errors["linear"].mean()),
             "excess": excess,
             "largest_angle": largest,
             "mean_angle": float(angles.mean()),
         },
-        made_from={m.name: m.bundle.manifest.digest for m in (pca, linear)},
+        made_from=made_from,
     )
 
 
 def draw_angles(angles: Array) -> Figure:
     """Draw the principal angles (directions,) in degrees."""
+    from matplotlib.figure import Figure
+
+    from pipelines.plots.style import ACCENT, INK, MUTED
+
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axes = figure.add_subplot()
     axes.bar(np.arange(1, len(angles) + 1), angles, color=ACCENT)
@@ -101,7 +138,3 @@ def draw_angles(angles: Array) -> Figure:
     axes.set(xlabel="direction", ylabel="principal angle, degrees", ylim=(0, 99))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-if __name__ == "__main__":
-    stage(main)

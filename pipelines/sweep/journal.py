@@ -1,175 +1,183 @@
-"""The journals of a sweep: what a trial leaves on disk as it goes.
+"""The journal of a trial: what it leaves in the shared storage as it goes.
 
-A journal is a folder that the trial itself writes after every epoch, so a trial that is killed goes on from its last
-epoch, a finished one is never run again, and nothing of Ray's own is asked about it:
+A trial that is killed goes on from its last epoch, on any node, and one that has ended is never run again. Nothing of
+Ray's own is asked about it.
 
-    trial-001/trial.json          its parameters, how often it was begun, and how it ended
-    trial-001/state.safetensors   the training state with the history so far
-    trial-001/best.safetensors    the weights at the best epoch so far
+    trial-001/trial.json               its number and parameters, written once
+    trial-001/attempt-002.json         an attempt to run it, the second: node, and when it began
+    trial-001/state-002.safetensors    that attempt's training state: history, weights, and the best weights so far
+    trial-001/end-002.json             the trial's end, as that attempt came to it
 
-Each file holds a checksum of itself. A journal that is damaged is refused: nobody knows what it held.
+Each attempt writes files of its own, and only those of the latest count. So an attempt that was given up as lost and
+wakes again can do no harm. Each file holds a checksum of itself. A journal that is damaged is refused, since nobody
+knows what it held.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
+import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from components.state import DamagedState, State
-from items.errors import first_mistake, one_line
+from items.errors import first_error, one_line
 from pipelines.project import StageError
 from pipelines.settings.spaces import Parameters
-from pipelines.sweep.record import Status, TrialRecord, digest_of
+from pipelines.sweep.record import Status, TrialRecord
+from pipelines.units.key import digest_of
+from pipelines.units.storage import Storage
 
 SHA256 = "sha256"
+TRIAL = "trial.json"
+NAME = re.compile(r"(attempt|state|end)-(\d{3,})\.(?:json|safetensors)")
 
 
 class Superseded(RuntimeError):  # noqa: N818
-    """The trial was begun anew elsewhere, or has been ended: this attempt has no say any more."""
+    """A later attempt at the trial has begun, or the trial has ended: this attempt stops."""
 
 
 @dataclass(frozen=True)
 class Journal:
     """A trial's folder.
 
-    Its methods raise :class:`StageError` where a file is damaged; the message names it and the remedy.
+    Its methods raise :class:`StageError` where a file is damaged (the message names it and what to do), and OSError
+    where the storage does not answer.
     """
 
-    folder: Path
+    folder: Storage
 
     @classmethod
-    def of(cls, sweep: Path, number: int) -> Journal:
+    def of(cls, sweep: Storage, number: int) -> Journal:
         """Return the journal of trial `number` below the sweep's folder."""
         return cls(sweep / f"trial-{number:03d}")
 
-    @property
-    def entry(self) -> Path:
-        """What is known of the trial but for its epochs."""
-        return self.folder / "trial.json"
-
-    @property
-    def state(self) -> Path:
-        """The training state."""
-        return self.folder / "state.safetensors"
-
-    @property
-    def best(self) -> Path:
-        """The best weights."""
-        return self.folder / "best.safetensors"
-
     def exists(self) -> bool:
         """Return whether the trial was opened."""
-        return self.entry.exists()
+        return self.folder.exists(TRIAL)
 
     def open(self, number: int, parameters: Parameters) -> None:
         """Start the journal."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._write({"number": number, "parameters": parameters, "status": "running", "started": now(), "attempt": 0})
+        self._write(TRIAL, {"number": number, "parameters": parameters, "started": now()})
 
     def begin(self, node: str) -> int:
-        """Note that the trial begins, or goes on, on a node; return the number of this attempt."""
-        entry = self._entry()
-        attempt: int = entry["attempt"] + 1
-        self._write(entry | {"node": node, "attempt": attempt})
-        return attempt
-
-    def expect(self, attempt: int) -> None:
-        """See that an attempt may still write.
+        """Note that the trial begins, or goes on, on a node; return the number of this attempt.
 
         Raises:
-            Superseded: a later attempt has begun, or the trial is over.
+            Superseded: the trial has ended.
         """
-        entry = self._entry()
-        if (entry["attempt"], entry["status"]) != (attempt, "running"):
-            raise Superseded(f"attempt {attempt}: the trial is at attempt {entry['attempt']} and {entry['status']}")
+        latest = self._latest("attempt")
+        if self.folder.exists(_end(latest)):
+            raise Superseded("the trial has ended")
+        self._write(f"attempt-{latest + 1:03d}.json", {"node": node, "began": now()})
+        return latest + 1
 
-    def close(self, status: Status, reason: str = "") -> None:
-        """Note how the trial ended; the first word stands."""
-        entry = self._entry()
-        if entry["status"] == "running":
-            self._write(entry | {"status": status, "reason": reason})
+    def expect(self, attempt: int) -> None:
+        """See that an attempt is still the latest.
+
+        Raises:
+            Superseded: another has begun since.
+        """
+        if (latest := self._latest("attempt")) != attempt:
+            raise Superseded(f"attempt {attempt}: the trial is at attempt {latest}")
+
+    def save(self, attempt: int, state: State) -> None:
+        """Keep the training state of an attempt; `state.rest` holds the history."""
+        self.folder.write(_state(attempt), state.to_bytes())
+
+    def close(self, status: Status, reason: str = "", attempt: int | None = None) -> None:
+        """Note how the trial ended, as an attempt came to it; the latest where None is given."""
+        self._write(_end(self._latest("attempt") if attempt is None else attempt), {"status": status, "reason": reason})
 
     def read(self) -> TrialRecord:
         """Return the trial as far as it is known."""
-        entry = self._entry()
+        names = self.folder.names()
+        attempt, state = _latest(names, "attempt"), _latest(names, "state")
+        known = self._read(TRIAL)
+        if attempt:
+            known["node"] = self._read(f"attempt-{attempt:03d}.json").get("node", "")
+        end = self._read(_end(attempt)) if _end(attempt) in names else {"status": "running"}
         try:
-            history = State.read_rest(self.state)["history"] if self.state.exists() else []
-            return TrialRecord.model_validate(
-                {name: value for name, value in entry.items() if name != "attempt"} | {"history": history}
-            )
-        except (DamagedState, KeyError) as error:
-            raise self._damaged(self.state, str(error)) from error
+            history = self._rest(_state(state))["history"] if state else []
+            return TrialRecord.model_validate(known | end | {"history": history})
+        except KeyError as error:
+            raise self._damaged(_state(state), f"{error} is missing") from error
         except ValidationError as error:
-            raise self._damaged(self.state, first_mistake(error)) from error
+            raise self._damaged(_state(state) if state else TRIAL, first_error(error)) from error
 
     def resume(self) -> State | None:
         """Return the training state to go on from; None before the first epoch."""
-        return self._load(self.state) if self.state.exists() else None
+        latest = self._latest("state")
+        if not latest:
+            return None
+        try:
+            return State.from_bytes(self.folder.read(_state(latest)))
+        except DamagedState as error:
+            raise self._damaged(_state(latest), str(error)) from error
 
-    def check(self, objective: str) -> None:
-        """See that every file is there and whole, those read at the sweep's end included."""
+    def check(self) -> None:
+        """See that every file that counts is there and whole.
+
+        Raises:
+            StageError: one is not.
+        """
         if not self.exists():
-            raise self._damaged(self.entry, "missing beside the trial's state")
+            raise self._damaged(TRIAL, "missing beside the trial's other files")
         trial = self.read()
         if self.resume() is None and trial.status in ("finished", "stopped"):
-            raise self._damaged(self.state, f"missing, and the trial {trial.status}")
-        if epoch := trial.best(objective):
-            if not self.best.exists():
-                raise self._damaged(self.best, f"missing, and epoch {epoch.epoch} was the best")
-            found = self._load(self.best).rest.get("epoch")
-            if found != epoch.epoch and trial.status != "running":  # a kill may come between the best and the state
-                raise self._damaged(self.best, f"of epoch {found}, and epoch {epoch.epoch} was the best")
+            raise self._damaged("its training state", f"missing, and the trial {trial.status}")
 
-    def _load(self, path: Path) -> State:
+    def _latest(self, kind: str) -> int:
+        return _latest(self.folder.names(), kind)
+
+    def _rest(self, name: str) -> dict[str, Any]:
         try:
-            return State.load(path)
+            with self.folder.open(name) as file:
+                return State.read_rest(file)
         except DamagedState as error:
-            raise self._damaged(path, str(error)) from error
+            raise self._damaged(name, str(error)) from error
 
-    def _entry(self) -> dict[str, Any]:
+    def _read(self, name: str) -> dict[str, Any]:
         try:
-            entry = json.loads(self.entry.read_text(encoding="utf-8"))
-            known: str = entry.pop(SHA256)
+            content = json.loads(self.folder.read(name))
+            known: str = content.pop(SHA256)
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-            raise self._damaged(self.entry, f"not a journal's entry ({type(error).__name__})") from error
-        if known != digest_of(entry):
-            raise self._damaged(self.entry, f"its content does not have the {SHA256} that it names")
-        return dict(entry)
+            raise self._damaged(name, f"not a journal's file ({type(error).__name__})") from error
+        if known != digest_of(content):
+            raise self._damaged(name, f"its content does not have the {SHA256} that it names")
+        return dict(content)
 
-    def _write(self, entry: dict[str, Any]) -> None:
-        partial = self.entry.with_name(f"{self.entry.name}.{secrets.token_hex(4)}.partial")
-        partial.write_text(json.dumps(entry | {SHA256: digest_of(entry)}), encoding="utf-8")
-        partial.replace(self.entry)
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        self.folder.write(name, json.dumps(content | {SHA256: digest_of(content)}).encode())
 
-    def _damaged(self, path: Path, what: str) -> StageError:
+    def _damaged(self, name: str, what: str) -> StageError:
         return StageError(
-            f"{path} is damaged: {one_line(what)}; delete {self.folder} to run this trial again from its start"
+            f"{self.folder}/{name} is damaged: {one_line(what)}; delete {self.folder} to run this trial from its start"
         )
 
 
-def journals(sweep: Path) -> list[Journal]:
+def journals(sweep: Storage) -> list[Journal]:
     """Return the journals below a sweep's folder in the order of their numbers."""
-    return [journal for folder in sorted(sweep.glob("trial-*")) if (journal := Journal(folder)).exists()]
-
-
-def check_journals(sweep: Path, objective: str) -> None:
-    """See that each journal below a sweep's folder is whole.
-
-    Raises:
-        StageError: one is not; the others stay as they are.
-    """
-    for folder in sorted(sweep.glob("trial-*")):
-        journal = Journal(folder)
-        if journal.exists() or journal.state.exists():
-            journal.check(objective)
+    return [Journal(sweep / name) for name in sweep.names() if name.startswith("trial-")]
 
 
 def now() -> int:
     """Return milliseconds since 1970."""
     return int(time.time() * 1000)
+
+
+def _latest(names: list[str], kind: str) -> int:
+    """Return the highest number among a kind of files; 0 where there are none."""
+    found = [match for name in names if (match := NAME.fullmatch(name)) and match[1] == kind]
+    return max((int(match[2]) for match in found), default=0)
+
+
+def _state(attempt: int) -> str:
+    return f"state-{attempt:03d}.safetensors"
+
+
+def _end(attempt: int) -> str:
+    return f"end-{attempt:03d}.json"

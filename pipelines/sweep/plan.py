@@ -1,88 +1,124 @@
-"""What a sweep is to do, and the folder of its journals."""
+"""A sweep: the trials of one experiment, under a key that changes with anything that could change their outcome."""
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from components.data import PreparedDataset
-from pipelines.project import Project
-from pipelines.settings.params import Budget, ExperimentSettings, Params
-from pipelines.sweep.journal import journals
-from pipelines.sweep.record import TrialRecord, digest_of
-from pipelines.tracking.runs import SweepRuns
-from pipelines.tracking.store import Store
-from pipelines.units.code import code_digest
+from pipelines.project import Project, model_name
+from pipelines.settings.experiment import Budget, ExperimentSettings
+from pipelines.settings.params import Params
+from pipelines.sweep.halving import Halving
+from pipelines.sweep.journal import Journal, journals
+from pipelines.sweep.record import TrialRecord
+from pipelines.units.key import code_digest, digest_of
+from pipelines.units.storage import Storage
+from pipelines.units.unit import result_key
+
+DECISIVE = ("components.models", "pipelines.sweep.halving", "pipelines.sweep.sampling")  # the code in the key
 
 
-class SweepPlan:
-    """What is to be swept, under a key that changes with anything that could change the outcome."""
+@dataclass(frozen=True)
+class Sweep:
+    """One experiment's sweep.
 
-    def __init__(
-        self, project: Project, params: Params, name: str, experiment: ExperimentSettings, dataset: PreparedDataset
-    ) -> None:
-        self.name, self.experiment, self.dataset = name, experiment, dataset
-        self.seed, self.budget_name = params.seed, params.budget
-        self.budget: Budget = params.budget_of(experiment)
-        self.objective = f"validation_{experiment.sweep.objective}"
-        self.code = code_digest()
-        settings = experiment.model_dump(mode="json", exclude={"quick", "paper"})
-        settings["budget"] = self.budget.model_dump()
-        self.key = digest_of(name, settings, self.seed, dataset.schema.digest, self.code)
-        self.folder = project.cache / "sweeps" / f"{name}-{self.key[:12]}"
-        self.home = project.home
+    Attributes:
+        dataset, experiment: its place in params.yaml.
+        settings: as they are there.
+        budget: epochs and trials.
+        budget_name: `quick` or `paper`.
+        seed: of the project.
+        data: what it trains on.
+        folder: where its run record goes.
+        storage: where the journals of all sweeps are.
+    """
 
-    @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Hold the sweep's folder, which working copies share; yield whether another process had to be waited for."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_suffix(".lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                waited = False
-            except OSError:
-                sys.stdout.write(f"{self.name}: the same sweep is running in another process; waiting for it\n")
-                sys.stdout.flush()
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                waited = True
-            self.folder.mkdir(parents=True, exist_ok=True)  # the other process may have ended its sweep
-            yield waited
+    dataset: str
+    experiment: str
+    settings: ExperimentSettings
+    budget: Budget
+    budget_name: str
+    seed: int
+    data: PreparedDataset
+    folder: Path
+    storage: Storage
 
-    def trials(self) -> list[TrialRecord]:
-        """Return the trials that were begun, as far as they are known."""
-        return [journal.read() for journal in journals(self.folder)]
+    @property
+    def name(self) -> str:
+        """The model's name, such as `mnist-deep`."""
+        return model_name(self.dataset, self.experiment)
 
-    def left(self) -> int:
-        """Return how many trials of the budget have not ended by their own journals."""
-        return self.budget.trials - sum(trial.status != "running" for trial in self.trials())
+    @property
+    def objective(self) -> str:
+        """The metric that trials are compared by."""
+        return f"validation_{self.settings.sweep.objective}"
 
-    def reached(self) -> int:
-        """Return how far the trials have come: epochs, and ends."""
-        return sum(len(trial.history) + (trial.status != "running") for trial in self.trials())
+    @cached_property
+    def key(self) -> str:
+        """The digest of all that decides the outcome."""
+        settings = self.settings.model_dump(mode="json", exclude={"quick", "paper"})
+        for share in ("cpus", "gpus"):
+            settings["sweep"].pop(share)
+        budget = self.budget.model_dump()
+        return digest_of(code_digest(*DECISIVE), settings, budget, self.seed, self.data.schema.digest)
 
-    def forget(self) -> None:
-        """Delete the journals; renamed first, so that a kill in between leaves none rather than some."""
-        doomed = self.folder.with_suffix(".done")
-        shutil.rmtree(doomed, ignore_errors=True)
-        self.folder.rename(doomed)
-        shutil.rmtree(doomed)
+    @property
+    def done(self) -> bool:
+        """Whether the run record is there."""
+        return result_key(Storage(self.folder)) == self.key
 
-    def tracked(self) -> SweepRuns:
-        """Return where the sweep's runs are tracked."""
-        settings = self.experiment.model_dump(mode="json")
-        store = Store.of(self.home)
-        return SweepRuns.of(store, self.name, settings, self.key, self.budget_name, self.objective)
+    @property
+    def journals(self) -> Storage:
+        """The folder of the trials' journals."""
+        return self.storage / "sweeps" / f"{self.name}-{self.key[:12]}"
+
+    @property
+    def halving(self) -> Halving:
+        """The rungs at which trials are stopped."""
+        epochs, share = self.budget.epochs, self.settings.sweep
+        first = share.first_rung or -(-epochs // 3)
+        return Halving(self.objective, self.budget.trials, epochs, first, share.reduction)
+
+    def journal(self, number: int) -> Journal:
+        """Return the journal of a trial."""
+        return Journal.of(self.journals, number)
+
+    def trials(self) -> dict[int, TrialRecord]:
+        """Return the trials that were begun, by number, as far as they are known.
+
+        Raises:
+            StageError: a journal is damaged.
+        """
+        found = [journal.read() for journal in journals(self.journals) if journal.exists()]
+        return {trial.number: trial for trial in found}
 
     def for_trials(self) -> dict[str, Any]:
-        """Return what every trial is given, but for the data."""
+        """Return what every trial of the sweep is given, but for the data."""
         return {
-            "sweep": str(self.folder),
-            "experiment": self.experiment.model_dump(mode="json"),
-            "item": self.dataset.schema.item.model_dump(mode="json"),
-            "run": {"epochs": self.budget.epochs, "seed": self.seed},
+            "experiment": self.settings.model_dump(mode="json"),
+            "item": self.data.schema.item.model_dump(mode="json"),
+            "epochs": self.budget.epochs,
+            "seed": self.seed,
             "objective": self.objective,
         }
+
+
+def sweeps_of(
+    project: Project, params: Params, dataset: str, only: tuple[str, ...], data: PreparedDataset
+) -> list[Sweep]:
+    """Return the sweeps of a dataset's experiments, each checked to be one that can be trained.
+
+    Raises:
+        SettingError: a model cannot take the items.
+        StageError: there is no experiment of a name in `only`.
+    """
+    storage = params.storage_of(project)
+    found = []
+    for name, settings in params.experiments_of(dataset, only).items():
+        settings.check(f"{dataset}.{name}", data.schema.item)
+        budget, folder = params.budget_of(settings), project.run(dataset, name)
+        found.append(Sweep(dataset, name, settings, budget, params.budget, params.seed, data, folder, storage))
+    return found

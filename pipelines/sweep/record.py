@@ -1,30 +1,25 @@
 """The run record: all that a sweep found, on disk.
 
-runs/<experiment>/record.json           every trial's settings and history; which was best
-runs/<experiment>/weights.safetensors   the best trial's weights, at its best epoch
-runs/<experiment>/*.png, history.csv    pictures, and the best trial's history for `dvc plots`
+runs/<dataset>/<experiment>/record.json           every trial's settings and history; which was best
+runs/<dataset>/<experiment>/weights.safetensors   the best trial's weights, at its best epoch
+runs/<dataset>/<experiment>/*.png, history.csv    pictures, and the best trial's history for `dvc plots`
+
+Reading it needs no torch; :mod:`pipelines.sweep.trained` makes the model.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
-from components.models import Model, ModelSettings
-from components.settings import SettingError
-from items.errors import first_mistake, one_line
-from items.spec import ItemSpec
-from pipelines.project import StageError
+from items.errors import first_error
+from pipelines.project import StageError, model_name
 from pipelines.settings.spaces import Parameters
+from pipelines.units.key import digest_of
 
 RECORD, WEIGHTS = "record.json", "weights.safetensors"
 
@@ -36,7 +31,7 @@ class _Contract(BaseModel):
 
 
 class EpochRecord(_Contract):
-    """One epoch: when it ended (milliseconds since 1970), how long it took, and what was measured."""
+    """One epoch: when it ended (milliseconds since 1970), how long it took, and its metrics."""
 
     epoch: int
     timestamp: int
@@ -47,8 +42,8 @@ class EpochRecord(_Contract):
 class TrialRecord(_Contract):
     """One trial, from its first epoch to its end.
 
-    `stopped` is ASHA's early stop, `diverged` a loss that became infinite, `failed` anything else, with its reason;
-    `node` is the Ray node that it ran on last.
+    `stopped` is an early stop by successive halving, `diverged` a loss that became infinite, `failed` anything else,
+    with its reason; `node` is the Ray node that it ran on last.
     """
 
     number: int
@@ -65,16 +60,16 @@ class TrialRecord(_Contract):
         return self.history[-1].timestamp if self.history else self.started
 
     def best(self, objective: str) -> EpochRecord | None:
-        """Return the epoch at which the objective was smallest; None where it never was a number."""
-        measured = (epoch for epoch in self.history if math.isfinite(epoch.metrics[objective]))
-        return min(measured, key=lambda epoch: epoch.metrics[objective], default=None)
+        """Return the epoch at which the objective was smallest; None where it never was finite."""
+        finite = (epoch for epoch in self.history if math.isfinite(epoch.metrics[objective]))
+        return min(finite, key=lambda epoch: epoch.metrics[objective], default=None)
 
 
 class RunRecord(_Contract):
-    """record.json, version 1."""
+    """record.json, version 2."""
 
     format: Literal["hourglass/run-record"] = "hourglass/run-record"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     experiment: str
     dataset: str
     data_digest: str
@@ -88,7 +83,7 @@ class RunRecord(_Contract):
     trials: tuple[TrialRecord, ...]
     best_trial: int
     best_epoch: int
-    model: ModelSettings = Field(description="the best trial's model, nothing left open")
+    model: dict[str, Any] = Field(description="the best trial's model, its settings complete")
     weights_sha256: str
     parameters: int = Field(description="trained numbers in the model")
     git_commit: str
@@ -108,8 +103,13 @@ class RunRecord(_Contract):
         if epoch is None:
             raise ValueError(f"best_epoch is {self.best_epoch}, and trial {best.number} has none of that number")
         if any(self.objective not in epoch.metrics for trial in self.trials for epoch in trial.history):
-            raise ValueError(f"objective is {self.objective}, and an epoch has no figure of that name")
+            raise ValueError(f"objective is {self.objective}, and an epoch has no metric of that name")
         return self
+
+    @property
+    def name(self) -> str:
+        """The name under which the model is registered, such as `mnist-deep`."""
+        return model_name(self.dataset, self.experiment)
 
     @property
     def best(self) -> TrialRecord:
@@ -118,7 +118,7 @@ class RunRecord(_Contract):
 
     @property
     def best_metrics(self) -> dict[str, float]:
-        """What the best trial measured at its best epoch."""
+        """The best trial's metrics at its best epoch."""
         return next(e.metrics for e in self.best.history if e.epoch == self.best_epoch)
 
     @property
@@ -128,24 +128,13 @@ class RunRecord(_Contract):
 
     @property
     def trial_seconds(self) -> float:
-        """Seconds that the trials' epochs took, summed; the time that a cut-off sweep lay still is not in it."""
+        """Seconds that the trials' epochs took, summed; the time between a kill and the rerun is not in it."""
         return sum(epoch.seconds for trial in self.trials for epoch in trial.history)
 
 
-def digest_of(*parts: object) -> str:
-    """Return the sha256 of JSON-able parts in canonical form."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def write_record(folder: Path, record: RunRecord) -> None:
-    """Write record.json with its digest, atomically, and so that a loss of power leaves it whole."""
-    sealed = record.model_copy(update={"digest": record.computed_digest()})
-    partial = folder / f"{RECORD}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(sealed.model_dump_json(indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / RECORD)
+def sealed(record: RunRecord) -> bytes:
+    """Return record.json with its digest."""
+    return record.model_copy(update={"digest": record.computed_digest()}).model_dump_json(indent=1).encode()
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -155,42 +144,16 @@ def read_record(folder: Path) -> RunRecord:
         StageError: it is missing, damaged, or the weights are not the ones that it names.
     """
     path = folder / RECORD
-    remedy = f"run `python -m pipelines.sweep {folder.name}`"
+    remedy = f"run `python -m pipelines.sweep {folder.parent.name}`"
     try:
         record = RunRecord.model_validate_json(path.read_bytes())
         found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     except OSError as error:
         raise StageError(f"{error.filename}: {error.strerror}; {remedy}") from error
     except ValidationError as error:
-        raise StageError(f"{path}: {first_mistake(error)}; {remedy}") from error
+        raise StageError(f"{path}: {first_error(error)}; {remedy}") from error
     if record.digest != record.computed_digest():
-        raise StageError(f"{path}: is damaged, its content does not have the digest that it names; {remedy}")
+        raise StageError(f"{path}: is damaged: its content does not have the digest that it names; {remedy}")
     if found != record.weights_sha256:
         raise StageError(f"{folder / WEIGHTS}: sha256 is {found}, the record says {record.weights_sha256}")
     return record
-
-
-def read_model(folder: Path, record: RunRecord, item: ItemSpec) -> Model:
-    """Return the best trial's model of these items with its weights, ready to encode.
-
-    Raises:
-        StageError: the weights cannot be read, or are another model's.
-    """
-    weights = read_weights(folder)
-    try:
-        model = record.model.build(item)
-        model.load_state_dict(weights)
-    except (SettingError, RuntimeError) as error:
-        raise StageError(
-            f"{folder}: {WEIGHTS} does not fit the model of {RECORD}: {one_line(error, 300)}; "
-            f"run `python -m pipelines.sweep {folder.name}`"
-        ) from error
-    return model.eval()
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Return the best trial's weights by name."""
-    try:
-        return load_file(folder / WEIGHTS)
-    except SafetensorError as error:
-        raise StageError(f"{folder / WEIGHTS}: {error}") from error

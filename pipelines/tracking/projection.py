@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pipelines.compare.experiments import Entry, read_picture
 from pipelines.project import StageError
-from pipelines.settings.params import ExperimentSettings
+from pipelines.settings.experiment import ExperimentSettings
 from pipelines.sweep.record import digest_of
 from pipelines.tracking.models import MODEL_TAG, crown, find_version, log_model, register_version
 from pipelines.tracking.runs import SweepRuns, log_parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.settings.params import SweepSettings
+from pipelines.settings.experiment import SweepSettings
 from pipelines.settings.spaces import Parameters, fill
 from pipelines.sweep.record import EpochRecord, TrialRecord
 from pipelines.tracking.store import KEY, TAG, Store, metric

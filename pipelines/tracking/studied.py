@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from items.digests import sha256_of
 from pipelines.studies.results import Result
 from pipelines.sweep.record import digest_of
 from pipelines.tracking.store import CONTENT, KEY, TAG, Store, metric
-from serving.manifest import sha256_of
 
 
 @dataclass(frozen=True)

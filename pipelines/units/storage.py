@@ -13,6 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow import fs
 
+SCHEMES = ("file", "gs", "gcs", "hdfs", "s3")  # of the filesystems that pyarrow makes from a URL
+
 Files = dict[str, bytes]  # content by name, of one folder
 
 
@@ -114,6 +116,14 @@ class Storage:
             return (self.local / name).is_file()
         filesystem, path = self._remote
         return bool(filesystem.get_file_info(f"{path}/{name}").type == fs.FileType.File)
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+        if self.local is not None:
+            (self.local / name).unlink()
+        else:
+            filesystem, path = self._remote
+            filesystem.delete_file(f"{path}/{name}")
 
     def write_folder(self, files: Mapping[str, bytes], last: str) -> None:
         """Write files, in place of the folder's; the file `last`, by which others know it whole, comes at the end."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.project import written_whole
+from items.atomic import written_whole
 from pipelines.units.storage import Files, Storage
 
 RESULT = "unit.json"  # beside a result's files: the key that it was made under, and each file's sha256

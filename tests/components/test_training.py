@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from components import training
-from components.bottlenecks.contract import CodeSpec
 from components.models import AutoencoderSettings, Epoch, Model, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.state import State
 from components.training import Diverged, TrainingSettings, as_tensor, descend, measure
+from items.code import CodeSpec
 from items.spec import ItemSpec
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -26,7 +26,7 @@ from components.settings import SettingError
 from items.spec import ItemSpec
 from serving.batches import InputError, batches
 from serving.inputs import open_input
-from serving.manifest import BundleError, ItemContract
+from serving.manifest import BundleError
 from serving.shards import ShardsError
 from tests.faults.damage import Damage, damaged_bytes, damaged_json
 from tests.faults.formats import Format, digest
@@ -34,7 +34,7 @@ from tests.faults.formats import Format, digest
 PREPARE = (DataError, SettingError)
 ENCODE = (BundleError, InputError, ShardsError, OSError)
 SHAPE = (8, 8, 3)
-ITEM = ItemContract(kind="image", shape=SHAPE, dtype="uint8")
+ITEM = ItemSpec(kind="image", shape=SHAPE, dtype="uint8")
 PICTURES = {
     "png": {}, "jpg": {"quality": 90}, "tif": {}, "gif": {}, "bmp": {}, "webp": {"lossless": True},
 }  # fmt: skip

@@ -16,6 +16,7 @@ from components.data import DataError
 from components.models import Model
 from components.settings import SettingError
 from components.state import State
+from items.digests import sha256_of
 from items.spec import ItemSpec
 from pipelines.compare.experiments import read_entries, read_picture
 from pipelines.compare.report import render_report, render_study
@@ -30,7 +31,6 @@ from pipelines.sweep.record import RunRecord, read_model, read_record, write_rec
 from pipelines.tracking.projection import Projection
 from pipelines.tracking.studied import StudyProjection
 from serving.bundle import BundleError
-from serving.manifest import sha256_of
 from tests.faults.damage import VALUES, YAML_VALUES, Damage, damaged_bytes, damaged_document, damaged_json
 from tests.faults.formats import Format, digest
 from tests.pipelines.lab import MLP, Lab

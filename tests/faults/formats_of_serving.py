@@ -15,19 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from items.spec import ItemSpec
 from serving.batches import InputError, batches
 from serving.bundle import Bundle, BundleError
 from serving.decoding import decode_from_shards
 from serving.encoding import encode_to_shards
 from serving.inputs import open_input
-from serving.manifest import ItemContract
 from serving.shards import ShardsError, read_codes, read_codes_manifest
 from tests.faults.damage import Damage, damaged_bytes, damaged_json
 from tests.faults.formats import Format, digest
 from tests.serving.tiny_bundles import SHAPE, write_quantized
 
 REFUSALS = (BundleError, InputError, ShardsError, OSError)  # what serving.cli turns into a line
-ITEM = ItemContract(kind="image", shape=SHAPE, dtype="uint8")
+ITEM = ItemSpec(kind="image", shape=SHAPE, dtype="uint8")
 
 
 def pictures(count: int = 20) -> np.ndarray:

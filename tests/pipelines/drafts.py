@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from components.models import Model
 from items.spec import ItemSpec
 from pipelines.export.certificate import UNPROVEN
-from pipelines.export.graphs import code_contract, export_decoder, export_encoder, item_contract
+from pipelines.export.graphs import export_decoder, export_encoder
 from serving.bundle import Bundle
 from serving.manifest import Manifest
 
@@ -23,8 +23,8 @@ def bundled(model: Model, folder: Path) -> Bundle:
     folder.mkdir()
     draft = Manifest(
         name="test",
-        item=item_contract(model),
-        code=code_contract(model),
+        item=model.item,
+        code=model.code,
         encoder=export_encoder(model, folder),
         decoder=export_decoder(model, folder),
         certificate=UNPROVEN,

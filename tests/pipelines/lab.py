@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from components.data.schema import DatasetSchema, Split, Splits, content_digest
+from items.code import CodeSpec
 from items.spec import ItemSpec
 from pipelines.compare import stage as compare
 from pipelines.compare.experiments import Entry, read_entries
@@ -22,9 +23,7 @@ from serving.manifest import (
     MANIFEST,
     BatchCheck,
     Certificate,
-    CodeContract,
     Graph,
-    ItemContract,
     Manifest,
     read_manifest,
 )
@@ -178,10 +177,8 @@ class Lab:
         )  # fmt: skip
         draft = Manifest(
             name=name,
-            item=ItemContract(kind="image", shape=(8, 8, 1), dtype="uint8"),
-            code=CodeContract(
-                shape=shape, dtype="uint16", levels=32 if bottleneck in DISCRETE else None, bits_per_item=bits
-            ),
+            item=ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8"),
+            code=CodeSpec(shape=shape, levels=32 if bottleneck in DISCRETE else None, bits_per_item=bits),
             encoder=graph,
             decoder=None,
             certificate=Certificate(

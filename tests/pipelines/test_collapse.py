@@ -17,6 +17,7 @@ from sandbox import Sandbox
 
 from components.metrics import squared_errors
 from components.models import AutoencoderSettings, TrainingRun
+from items.code import CodeSpec
 from pipelines.compare import stage as compare
 from pipelines.compare.report import costs, leaderboard, render_report
 from pipelines.evaluate import stage as evaluate
@@ -27,10 +28,9 @@ from pipelines.register import stage as register
 from pipelines.sweep import stage as sweep
 from pipelines.tracking.models import crown
 from pipelines.tracking.store import Store
-from serving.manifest import CodeContract
 
-BITS64 = CodeContract(shape=(64,), dtype="uint8", levels=2, bits_per_item=64, alphabets=64)
-REAL = CodeContract(shape=(4,), dtype="float32", levels=None, bits_per_item=128)
+BITS64 = CodeSpec(shape=(64,), dtype="uint8", levels=2, bits_per_item=64, alphabets=64)
+REAL = CodeSpec(shape=(4,), dtype="float32", levels=None, bits_per_item=128)
 RANDOM = np.random.default_rng(0)
 ITEMS = RANDOM.random((393, 8, 8), dtype=np.float32)
 DIFFERENT = RANDOM.integers(0, 2, (393, 64), dtype=np.uint8)
@@ -51,7 +51,7 @@ def test_codes_are_few_at_one_in_a_hundred_of_those_there_could_be() -> None:
     assert reasons(ITEMS, some(4), BITS64, None) == []
     same = ITEMS[np.arange(393) % 3]  # three codes are all that three items can have
     assert reasons(same, some(3), BITS64, None) == []
-    one_bit = CodeContract(shape=(1,), dtype="uint8", levels=2, bits_per_item=1, alphabets=1)
+    one_bit = CodeSpec(shape=(1,), dtype="uint8", levels=2, bits_per_item=1, alphabets=1)
     assert reasons(ITEMS, DIFFERENT[:, :1], one_bit, None) == []
 
 

@@ -18,9 +18,8 @@ from pydantic import TypeAdapter
 from components.models import ModelSettings
 from components.state import State
 from items.spec import ItemSpec
-from pipelines import project as project_module
 from pipelines.compare.experiments import read_entries
-from pipelines.project import Project, StageError, stage, written_whole
+from pipelines.project import Project, StageError, stage
 from pipelines.register.stage import dvc_stages
 from pipelines.settings.params import load_params
 from pipelines.studies import remembered
@@ -144,27 +143,6 @@ def test_a_studys_workers_end_with_it(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     assert left_behind(mark) == ()
-
-
-def test_a_kill_while_a_folder_is_replaced_leaves_it_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(text: str) -> None:
-        with written_whole(tmp_path / "plots") as made:
-            for name in "abc":
-                (made / name).write_text(text)
-
-    def killed(path: Path, **_: object) -> None:
-        if path.exists():
-            next(path.iterdir()).unlink()
-            raise KeyboardInterrupt
-
-    write("old")
-    with monkeypatch.context() as patch:
-        patch.setattr(project_module.shutil, "rmtree", killed)
-        with pytest.raises(KeyboardInterrupt):
-            write("new")
-    assert {path.name: path.read_text() for path in (tmp_path / "plots").iterdir()} == dict.fromkeys("abc", "new")
-    write("newer")
-    assert [path.name for path in tmp_path.iterdir()] == ["plots"]
 
 
 def test_what_the_system_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,12 @@ from torch.nn import functional as F
 
 from components.bottlenecks.contract import CodeSpec
 from components.models import AutoencoderSettings, Model, PCASettings, TrainingRun
+from items.digests import sha256_of
 from pipelines.export.certificate import BATCHES, certify
 from pipelines.export.graphs import INNER, export_encoder, random_operators
 from pipelines.export.stage import write_manifest
 from serving.bundle import Bundle
-from serving.manifest import Graph, read_manifest, sha256_of
+from serving.manifest import Graph, read_manifest
 
 
 def trained(kind: str) -> Model:

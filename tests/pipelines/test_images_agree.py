@@ -14,7 +14,6 @@ from PIL import Image
 from components.data import SPLITS, ImagesSettings, load, open_dataset, write_dataset
 from components.models import TrainingRun
 from components.models.pca import PCASettings
-from pipelines.export.graphs import item_contract
 from pipelines.export.stage import write_manifest
 from serving import cli
 from serving.inputs import batches, open_input
@@ -60,7 +59,7 @@ def test_a_file_has_the_same_pixels_for_training_and_for_serving(tmp_path: Path,
     settings = ImagesSettings.model_validate({"source": "in", "size": (8, 6), "channels": channels})
     raw = load(settings, "mine", seed=0, downloads=tmp_path, root=tmp_path)
     prepared = np.concatenate([arrays["items"] for arrays in raw.splits.values()])
-    source = open_input(tmp_path / "in", item_contract(PCASettings(size=1).build(raw.item)))
+    source = open_input(tmp_path / "in", PCASettings(size=1).build(raw.item).item)
     (batch,) = batches(source, 100)
     assert batch.skipped == []
     assert sorted(item.tobytes() for item in batch.items) == sorted(item.tobytes() for item in prepared)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -12,7 +11,6 @@ from ruamel.yaml import YAML
 from sandbox import PARAMS, REPOSITORY, Sandbox
 
 from pipelines.settings.params import Params
-from pipelines.sweep.record import RunRecord
 
 STAGES = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 
@@ -134,8 +132,3 @@ def test_dvc_makes_a_table_of_another_code_size_anew(sandbox: Sandbox) -> None:
         sandbox.run("dvc", "repro", "sparse_table@digits", PATH=path)
         made = sandbox.root / "studies" / "sparse_table-digits" / "params.yaml"
         assert made.read_text() == (sandbox.root / "params.yaml").read_text()
-
-
-def test_the_run_records_schema_is_what_the_code_checks() -> None:
-    schema = json.loads((REPOSITORY / "pipelines" / "run-record.schema.json").read_text())
-    assert schema == RunRecord.model_json_schema()

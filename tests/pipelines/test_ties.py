@@ -18,9 +18,10 @@ from torch import nn
 
 from components.models import AutoencoderSettings
 from components.models.autoencoder import Autoencoder
+from items.digests import sha256_of
 from pipelines.export.certificate import BATCHES, certify
 from serving.bundle import Bundle
-from serving.manifest import Certificate, Graph, sha256_of
+from serving.manifest import Certificate, Graph
 
 Codes = NDArray[Any]
 Exported = tuple[Autoencoder, Bundle]

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from test_encoding import KilledError, encode, files, killed_after
 
+from items.digests import sha256_of
 from serving.bundle import Bundle
 from serving.decoding import decode_from_shards
-from serving.manifest import sha256_of
 from serving.shards import CodesManifest, FinishedShard, ShardsError, read_codes
 
 
@@ -91,14 +91,13 @@ def test_a_shard_that_cannot_be_made_as_it_was_is_refused(
 
 
 def altered(codes: Path, change: Callable[[dict[str, Any]], None], *, sealed: bool = True) -> None:
-    """Change a manifest; where it is sealed, as whoever wrote it so would have sealed it."""
+    """Change a manifest; where `sealed`, with the digest of its new content."""
     path = codes / "manifest.json"
     content = json.loads(path.read_bytes())
     change(content)
     path.write_text(json.dumps(content))
     if sealed and "digest" in content:
-        digest = CodesManifest.model_construct(**content).computed_digest()
-        path.write_text(json.dumps(content | {"digest": digest}))
+        path.write_text(json.dumps(content | {"digest": CodesManifest.digest_of(content)}))
 
 
 def remove_shard(manifest: dict[str, Any]) -> None:
@@ -197,8 +196,7 @@ def test_a_record_of_progress_that_is_wrong_is_not_believed(
         holder = record["shard"] if key in record["shard"] else record
         holder[key] = {"count": 7, "stop": 20, "file": "part-00000.parquet"}[key]
     if sealed and "digest" in record:
-        read = FinishedShard.model_validate_json(json.dumps(record))
-        record["digest"] = read.computed_digest()
+        record["digest"] = FinishedShard.digest_of(record)
     path.write_text(json.dumps(record))
     encode(array, linear, tmp_path / "out")
     assert files(tmp_path / "out") == files(codes)

@@ -69,9 +69,9 @@ def test_a_pipe_or_a_device_is_no_input(tmp_path: Path, name: str) -> None:
 BOMB = """
 import resource, sys
 from serving.inputs import open_input
-from serving.manifest import ItemContract
+from items.spec import ItemSpec
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
-item = ItemContract(kind="image", shape=(4, 4, 1), dtype="uint8")
+item = ItemSpec(kind="image", shape=(4, 4, 1), dtype="uint8")
 first = next(open_input(sys.argv[1], item).chunks(0, 512))
 print(len(first.broken) == len(first.ids) > 0)
 """

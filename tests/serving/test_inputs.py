@@ -13,19 +13,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_bundles import SHAPE
 
+from items.spec import ItemSpec
 from serving.batches import Chunk
 from serving.images import ImageDecoder
 from serving.inputs import Batch, InputError, batches, open_input
-from serving.manifest import ItemContract
 
-GREY = ItemContract(kind="image", shape=SHAPE, dtype="uint8")
-COLOUR = ItemContract(kind="image", shape=(4, 4, 3), dtype="uint8")
-VECTOR = ItemContract(kind="vector", shape=(3,), dtype="float32")
+GREY = ItemSpec(kind="image", shape=SHAPE, dtype="uint8")
+COLOUR = ItemSpec(kind="image", shape=(4, 4, 3), dtype="uint8")
+VECTOR = ItemSpec(kind="vector", shape=(3,), dtype="float32")
 
 
-def everything(
-    path: Path, item: ItemContract, size: int = 5, **options
-) -> tuple[list[str], np.ndarray, dict[str, str]]:
+def everything(path: Path, item: ItemSpec, size: int = 5, **options) -> tuple[list[str], np.ndarray, dict[str, str]]:
     found = list(batches(open_input(path, item, **options), size))
     reasons = {item.id: item.reason for batch in found for item in batch.skipped}
     return [name for batch in found for name in batch.ids], np.concatenate([batch.items for batch in found]), reasons

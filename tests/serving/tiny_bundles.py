@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.bundle import MANIFEST, Certificate, CodeContract, Graph, ItemContract, Manifest, TensorSpec
+from items.code import CodeSpec
+from items.spec import ItemSpec
+from serving.manifest import MANIFEST, Certificate, Graph, Manifest, TensorSpec
 
 DTYPES = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
 PASSED = Certificate(passed=True, failures=(), batches=(), tolerance=0, tie_bound=0, random_operators=())
@@ -74,8 +76,8 @@ def write_linear(folder: Path, shape=SHAPE, dtype="uint8", weights=None, name="l
     write_manifest(
         folder,
         name=name,
-        item=ItemContract(kind=kind, shape=shape, dtype=dtype),
-        code=CodeContract(shape=(width,), dtype="float32", levels=None, bits_per_item=32 * width),
+        item=ItemSpec(kind=kind, shape=shape, dtype=dtype),
+        code=CodeSpec(shape=(width,), dtype="float32", levels=None, bits_per_item=32 * width),
         encoder=encoder,
         decoder=decoder,
     )
@@ -124,8 +126,8 @@ def write_quantized(folder: Path, dtype="uint8", name="quantized") -> Path:
     write_manifest(
         folder,
         name=name,
-        item=ItemContract(kind="image", shape=SHAPE, dtype="uint8"),
-        code=CodeContract(shape=(4,), dtype=dtype, levels=10, bits_per_item=4 * np.log2(10)),
+        item=ItemSpec(kind="image", shape=SHAPE, dtype="uint8"),
+        code=CodeSpec(shape=(4,), dtype=dtype, levels=10, bits_per_item=4 * np.log2(10)),
         encoder=encoder,
         decoder=decoder,
     )

@@ -1,4 +1,4 @@
-"""The pictures of the study of generation: decoded grids, where codes lie, samples above their nearest neighbours."""
+"""Pictures of the study of generation: decoded grids, where codes lie, samples above their nearest neighbours."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
 from pipelines.plots.style import ACCENT, INK, MUTED
-from pipelines.studies.generation_samples import SIDE, Judged, Plane
+from pipelines.studies.generation.samples import SIDE, Comparison, Plane
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 COLUMNS = 12
-SCATTERED = 3000  # codes that can still be told apart
+SCATTERED = 3000  # codes that do not cover each other yet
 
 
 def draw_grid(plane: Plane) -> Figure:
@@ -39,35 +39,38 @@ def draw_planes(planes: Sequence[Plane]) -> Figure:
     for axes, plane in zip(figure.subplots(1, len(planes), squeeze=False)[0], planes, strict=True):
         codes = plane.codes[:SCATTERED]
         axes.scatter(codes[:, 0], codes[:, 1], s=3, color=MUTED, lw=0, label="training codes")
-        for asked, color, marker, word in ((~plane.holes, INK, "o", "grid"), (plane.holes, ACCENT, "x", "grid, hole")):
+        for asked, color, marker, label in ((~plane.holes, INK, "o", "grid"), (plane.holes, ACCENT, "x", "grid, hole")):
             points = plane.grid[asked]
-            axes.scatter(points[:, 0], points[:, 1], s=9, color=color, marker=marker, lw=0.9, label=word)
+            axes.scatter(points[:, 0], points[:, 1], s=9, color=color, marker=marker, lw=0.9, label=label)
         low, high = plane.grid.min(0), plane.grid.max(0)
         margin = 0.15 * (high - low)
         axes.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
         axes.set(xlabel="first number of the code", ylabel="second number of the code")
-        axes.set_title(plane.bundle.name, color=INK, fontsize=10)
+        axes.set_title(plane.name, color=INK, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    entries = axes.get_legend_handles_labels()
-    figure.legend(*entries, frameon=False, markerscale=2, loc="outside lower center", ncols=3, fontsize=8)
+    legend = axes.get_legend_handles_labels()
+    figure.legend(*legend, frameon=False, markerscale=2, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
-def draw_samples(judged: Sequence[Judged], train: Array) -> Figure:
+def draw_samples(compared: Sequence[Comparison], train: Array) -> Figure:
     """Draw samples, below each its nearest training item (n, *item.shape) and how far that is."""
     figure = Figure(
-        figsize=(COLUMNS * 0.8 + 1.6, 2.15 * len(judged)),
+        figsize=(COLUMNS * 0.8 + 1.6, 2.15 * len(compared)),
         layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0),
     )
-    rows = figure.subplots(2 * len(judged), COLUMNS, squeeze=False)
-    for one, made, nearest in zip(judged, rows[::2], rows[1::2], strict=True):
+    rows = figure.subplots(2 * len(compared), COLUMNS, squeeze=False)
+    for one, made, nearest in zip(compared, rows[::2], rows[1::2], strict=True):
         for cell in (*made, *nearest):
             _bare(cell)
         for index in range(min(COLUMNS, len(one.neighbours))):
-            show(made[index], one.made.items[index])
+            show(made[index], one.samples.items[index])
             show(nearest[index], train[one.neighbours[index]] / 255)
             nearest[index].set_xlabel(f"{one.distances[index]:.1f}", fontsize=7, color=INK, labelpad=1)
-        for cell, word in ((made[0], f"{one.made.decoder}\n{one.made.codes}"), (nearest[0], "nearest\ntraining item")):
+        for cell, word in (
+            (made[0], f"{one.samples.decoder}\n{one.samples.codes}"),
+            (nearest[0], "nearest\ntraining item"),
+        ):
             cell.set_ylabel(word, rotation=0, ha="right", va="center", fontsize=7, color=INK)
     return figure
 

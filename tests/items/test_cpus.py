@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.sessions import available_cpus
+from items.cpus import available_cpus
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,57 @@
+"""CPUs that a process may use: its affinity mask, cut by the quotas of its cgroups."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def available_cpus(membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the CPUs that this process may use: its affinity mask, cut by its cgroups' quotas; at least 1.
+
+    Args:
+        membership: the file that names this process's cgroups.
+        mounts: where the kernel shows cgroups, version 2 or 1.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *(int(quota) for quota in _cpu_quotas(membership, mounts))]))
+
+
+def _cpu_quotas(membership: Path, mounts: Path) -> Iterator[float]:
+    """Give the quota, in CPUs, of every cgroup from the process's own up to the root that has one."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, inner = line.split(":", 2)
+        if not controllers:
+            base, read = mounts, _quota_v2
+        elif "cpu" in controllers.split(","):
+            base, read = mounts / (controllers if (mounts / controllers).is_dir() else "cpu"), _quota_v1
+        else:
+            continue
+        group = base / inner.strip("/")
+        # In a container the path may be the host's, which is not there: the root of the mount still shows the quota.
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(base):
+                yield from read(folder)
+
+
+def _quota_v2(folder: Path) -> Iterator[float]:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return
+    if quota != "max":
+        yield int(quota) / int(period)
+
+
+def _quota_v1(folder: Path) -> Iterator[float]:
+    try:
+        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+    except (OSError, ValueError):
+        return
+    if quota > 0 and period > 0:
+        yield quota / period

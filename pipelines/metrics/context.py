@@ -1,0 +1,125 @@
+"""One bundle on one dataset's test items: what metrics are computed from, each part of it computed once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components import metrics as item_metrics
+from components.data.contract import PreparedDataset
+from components.data.schema import SplitName
+from items.spec import ItemSpec
+from pipelines.project import StageError
+from serving.bundle import Bundle
+from serving.manifest import CodeContract
+
+Array = npt.NDArray[Any]
+
+PROBED = 20_000  # training items that the probe learns from: more move its accuracy by less than its interval
+
+
+class EvaluationContext:
+    """Codes, rebuilt items and features of the test items, through ONNX Runtime, at their first use.
+
+    Attributes:
+        bundle: the bundle that is evaluated.
+        dataset: a prepared dataset of its items.
+    """
+
+    def __init__(self, bundle: Bundle, dataset: PreparedDataset) -> None:
+        self.bundle = bundle
+        self.dataset = dataset
+
+    @property
+    def item(self) -> ItemSpec:
+        """The raw items."""
+        return self.dataset.schema.item
+
+    @property
+    def code(self) -> CodeContract:
+        """The codes."""
+        return self.bundle.manifest.code
+
+    @property
+    def discrete(self) -> bool:
+        """Whether codes are integers."""
+        return self.code.levels is not None
+
+    @property
+    def decodes(self) -> bool:
+        """Whether items can be rebuilt from codes."""
+        return self.bundle.manifest.decoder is not None
+
+    @cached_property
+    def classified(self) -> bool:
+        """Whether there are classes to be learned: two at least among the items that a probe learns from."""
+        labels = self.dataset.labels("train")
+        return labels is not None and len(np.unique(labels[:PROBED])) > 1
+
+    @cached_property
+    def items(self) -> Array:
+        """Raw test items, (n, *item.shape)."""
+        return np.asarray(self.dataset.array("test"))
+
+    @cached_property
+    def scaled(self) -> Array:
+        """Test items in the scale that models rebuild, (n, *item.shape) float32."""
+        return self.item.scaled(self.items)
+
+    @cached_property
+    def codes(self) -> Array:
+        """Codes of the test items, (n, *code.shape)."""
+        return self.bundle.encode(self.items)
+
+    @cached_property
+    def rebuilt(self) -> Array:
+        """Test items rebuilt from their codes, (n, *item.shape) float32; only where the bundle decodes."""
+        return self.bundle.decode(self.codes)
+
+    @cached_property
+    def squared_errors(self) -> Array:
+        """Squared errors of the rebuilt items, each summed over the item's values, (n,)."""
+        return item_metrics.squared_errors(self.scaled, self.rebuilt)
+
+    @cached_property
+    def features(self) -> Array:
+        """Features of the test items, (n, dimensions) float32: real codes, or the vectors of discrete ones."""
+        return self.bundle.embed(self.items) if self.discrete else self.codes.reshape(len(self.codes), -1)
+
+    @cached_property
+    def train_features(self) -> Array:
+        """Features of the training items, (training items, dimensions) float32."""
+        return self.bundle.embed(np.asarray(self.dataset.array("train")))
+
+    def class_of(self, split: SplitName) -> Array:
+        """Return the class index of each item of a split, (items,).
+
+        Raises:
+            StageError: the dataset has no classes.
+        """
+        labels = self.dataset.labels(split)
+        if labels is None:
+            raise StageError(f"dataset {self.dataset.schema.name}: has no classes")
+        return labels
+
+    @cached_property
+    def code_counts(self) -> Array:
+        """How often the test items use each vector of each codebook, (codebooks, vectors); only of discrete codes.
+
+        Each variable of a categorical code and each bit is a codebook of its own.
+
+        Raises:
+            StageError: the bundle does not say how many codebooks there are.
+        """
+        levels, alphabets = self.code.levels, self.code.alphabets
+        if levels is None or alphabets is None:
+            raise StageError(f"{self.bundle.folder}: the manifest must say which elements of a code share a codebook")
+        return item_metrics.code_counts(self.codes, levels, alphabets)
+
+    @cached_property
+    def position_entropies(self) -> Array:
+        """The entropy in bits of each element of the codes, (elements,); only of discrete codes."""
+        return item_metrics.position_entropies(self.codes)
