@@ -114,6 +114,8 @@ def _name_errors(raw: dict[Any, Any], experiments: Iterable[Place]) -> Iterator[
         for dataset, named in mapping_at(raw, section).items():
             if dataset not in datasets:
                 yield f"{section}.{dataset}: unknown dataset, must be one of {known}"
+            elif dataset not in mapping_at(raw, "experiments"):
+                yield f"{section}.{dataset}: has no experiments; add one below experiments.{dataset}"
             for name in named if isinstance(named, dict) else ():
                 if not NAME.fullmatch(str(name)):
                     yield f"{section}.{dataset}.{name}: {NAMES}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -36,8 +36,8 @@ class Params(Settings):
     budget: Literal["quick", "paper"] = "quick"
     storage: str | None = None
     datasets: dict[str, DatasetSettings] = Field(min_length=1)
-    experiments: dict[str, dict[str, ExperimentSettings]] = Field(min_length=1)
-    studies: dict[str, dict[str, AnyStudy]] = Field(default_factory=dict)
+    experiments: dict[str, Annotated[dict[str, ExperimentSettings], Field(min_length=1)]] = Field(min_length=1)
+    studies: dict[str, Annotated[dict[str, AnyStudy], Field(min_length=1)]] = Field(default_factory=dict)
 
     @field_validator("storage")
     @classmethod
