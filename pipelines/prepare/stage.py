@@ -35,9 +35,8 @@ def main(dataset: str) -> None:
     params = load_params(project)
     settings = find_settings(params, dataset)
     for path in untracked(settings, project):
-        sys.stdout.write(
-            f"note: {path} is not below inputs/, where DVC sees changes; after one run `dvc repro -f prepare@{dataset}`\n"
-        )
+        remedy = f"after a change run `dvc repro -f prepare@{dataset}`"
+        sys.stdout.write(f"note: {path} is not below inputs/, where DVC would see its changes; {remedy}\n")
     raw = load_raw(settings, dataset, params.seed, project)
     schema = write_dataset(
         project.data(dataset), dataset, raw.item, raw.splits, raw.classes, source=raw.source, licence=raw.licence

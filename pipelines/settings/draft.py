@@ -167,9 +167,10 @@ def _study_errors(
         experiments: those of the same dataset, by name.
         found: studies that can be read.
     """
-    if not isinstance(tree, dict):
-        return  # the model of all has refused it
     path, known = _path("studies", place), kinds()
+    if not isinstance(tree, dict):
+        yield f"{path}: {tree}, must be a mapping"
+        return
     if (kind := tree.get("kind")) not in list(known):
         yield f"{path}.kind: {kind}, must be one of {', '.join(known)}; it is the study's name if left out"
         return
