@@ -36,7 +36,7 @@ def plan(project: Project, dataset: str, name: str) -> Unit:
     """Return the unit that exports an experiment."""
     run, data = project.run(dataset, name), project.data(dataset)
     record, schema = read_record(run), read_schema(data / SCHEMA_FILE)
-    model = record.model.model_dump(mode="json")
+    model = record.model
     return Unit(
         name=model_name(dataset, name),
         key=digest_of(

@@ -8,9 +8,10 @@ from pathlib import Path
 from components.data.contract import PreparedDataset, open_dataset
 from components.models import Model
 from pipelines.export.certificate import UNPROVEN, certify
-from pipelines.export.graphs import code_contract, export_decoder, export_encoder, item_contract
+from pipelines.export.graphs import export_decoder, export_encoder
 from pipelines.project import StageError
-from pipelines.sweep.record import RunRecord, read_model, read_record
+from pipelines.sweep.record import RunRecord, read_record
+from pipelines.sweep.trained import read_model
 from pipelines.units.key import digest_of
 from serving.bundle import Bundle
 from serving.manifest import MANIFEST, Manifest
@@ -45,14 +46,14 @@ def write_bundle(
     """Write the graphs of a model and their manifest; see :func:`export`."""
     draft = Manifest(
         name=name,
-        item=item_contract(model),
-        code=code_contract(model),
+        item=model.item,
+        code=model.code,
         encoder=export_encoder(model, folder),
         decoder=export_decoder(model, folder),
         certificate=UNPROVEN,
         versions={package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxruntime")},
         data_digest=dataset.schema.digest,
-        settings_digest=digest_of(record.model.model_dump(mode="json")),
+        settings_digest=digest_of(record.model),
         weights_digest=record.weights_sha256,
         digest="",
     )
