@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from components.data.contract import open_dataset
+from items.cpus import available_cpus
 from pipelines.units.key import code_digest, digest_of
 from pipelines.units.storage import Storage
 from pipelines.units.unit import result_key, write_result
 from serving.bundle import Bundle
-from serving.sessions import available_cpus
 
 KEY = "encode_items_per_second"
 FILE = "throughput.json"

@@ -8,9 +8,10 @@ from pathlib import Path
 from components.data.contract import PreparedDataset, open_dataset
 from components.models import Model
 from pipelines.export.certificate import UNPROVEN, certify
-from pipelines.export.graphs import code_contract, export_decoder, export_encoder, item_contract
+from pipelines.export.graphs import export_decoder, export_encoder
 from pipelines.project import StageError
-from pipelines.sweep.record import RunRecord, read_model, read_record
+from pipelines.sweep.record import RunRecord, read_record
+from pipelines.sweep.trained import read_model
 from pipelines.units.key import digest_of
 from serving.bundle import Bundle
 from serving.manifest import MANIFEST, Manifest
@@ -32,7 +33,7 @@ def export(out: Path, *, run: Path, data: Path, name: str, threads: int = 1) -> 
     record, dataset = read_record(run), open_dataset(data)
     if record.data_digest != dataset.schema.digest:
         raise StageError(
-            f"{run}: was trained on data {record.data_digest[:12]}, what is there now is {dataset.schema.digest[:12]}; "
+            f"{record.name} was trained on data {record.data_digest[:12]}, prepared is {dataset.schema.digest[:12]}; "
             f"run `python -m pipelines.sweep {record.dataset} --only {record.experiment}`"
         )
     model = read_model(run, record, dataset.schema.item)
@@ -45,14 +46,14 @@ def write_bundle(
     """Write the graphs of a model and their manifest; see :func:`export`."""
     draft = Manifest(
         name=name,
-        item=item_contract(model),
-        code=code_contract(model),
+        item=model.item,
+        code=model.code,
         encoder=export_encoder(model, folder),
         decoder=export_decoder(model, folder),
         certificate=UNPROVEN,
         versions={package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxruntime")},
         data_digest=dataset.schema.digest,
-        settings_digest=digest_of(record.model.model_dump(mode="json")),
+        settings_digest=digest_of(record.model),
         weights_digest=record.weights_sha256,
         digest="",
     )

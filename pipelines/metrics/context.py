@@ -11,10 +11,10 @@ import numpy.typing as npt
 from components import metrics as item_metrics
 from components.data.contract import PreparedDataset
 from components.data.schema import SplitName
+from items.code import CodeSpec
 from items.spec import ItemSpec
 from pipelines.project import StageError
 from serving.bundle import Bundle
-from serving.manifest import CodeContract
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +39,7 @@ class EvaluationContext:
         return self.dataset.schema.item
 
     @property
-    def code(self) -> CodeContract:
+    def code(self) -> CodeSpec:
         """The codes."""
         return self.bundle.manifest.code
 
@@ -110,14 +110,8 @@ class EvaluationContext:
         """How often the test items use each vector of each codebook, (codebooks, vectors); only of discrete codes.
 
         Each variable of a categorical code and each bit is a codebook of its own.
-
-        Raises:
-            StageError: the bundle does not say how many codebooks there are.
         """
-        levels, alphabets = self.code.levels, self.code.alphabets
-        if levels is None or alphabets is None:
-            raise StageError(f"{self.bundle.folder}: the manifest must say which elements of a code share a codebook")
-        return item_metrics.code_counts(self.codes, levels, alphabets)
+        return item_metrics.code_counts(self.codes, self.code.levels or 1, self.code.alphabets)
 
     @cached_property
     def position_entropies(self) -> Array:
