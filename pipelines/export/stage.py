@@ -39,7 +39,12 @@ def plan(project: Project, dataset: str, name: str) -> Unit:
     return Unit(
         name=model_name(dataset, name),
         key=digest_of(
-            code_digest(export.__module__), name, record.model, record.weights_sha256, record.data_digest, schema.digest
+            code_digest(export.__module__),
+            model_name(dataset, name),
+            record.model,
+            record.weights_sha256,
+            record.data_digest,
+            schema.digest,
         ),
         work=export,
         place=project.bundle(dataset, name),
