@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from components.data.contract import SCHEMA_FILE
 from components.data.schema import DatasetSchema, read_schema
-from items.errors import first_error, one_line
-from pipelines.project import Project, StageError
-from pipelines.settings.params import Params
+from items.errors import one_line
+from pipelines.evaluate.results import Metrics, read_metrics, read_values
+from pipelines.project import Project, StageError, model_name
 from pipelines.sweep.record import RunRecord, read_record
 from serving.manifest import Manifest, read_manifest
 
@@ -24,54 +23,48 @@ Family = Literal["linear", "plain", "regularised", "variational", "discrete"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
-class Evidence(BaseModel):
-    """What a metrics file was measured on."""
+@dataclass(frozen=True)
+class ExperimentResult:
+    """One experiment, with all that the stages before left of it.
 
-    bundle: str
-    items: int
-
-
-class Metrics(BaseModel):
-    """metrics/<experiment>.json: figures by name, 95 % intervals of those that are means over items.
-
-    `collapsed` holds the reasons why the code is called so, none where it is sound; see
-    :mod:`pipelines.metrics.collapse`.
+    Attributes:
+        dataset, name: its place in params.yaml.
+        record: the sweep.
+        manifest: the bundle.
+        metrics: metrics of the test split.
+        values: of each metric of single items, its value for every test item (n,).
+        schema: the prepared dataset.
+        pictures: those that exist, by name.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, FiniteFloat]
-
-    bits_per_item: FiniteFloat
-    intervals: dict[str, tuple[FiniteFloat, FiniteFloat]]
-    evidence: tuple[Evidence, ...]
-    collapsed: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One experiment, with all that the stages before left of it; `pictures` are those that exist, by name."""
-
+    dataset: str
     name: str
     record: RunRecord
     manifest: Manifest
     metrics: Metrics
+    values: Mapping[str, NDArray[Any]]
     schema: DatasetSchema
     pictures: Mapping[str, Path]
 
     @property
-    def dataset(self) -> str:
-        """The dataset's name."""
-        return self.record.dataset
+    def model(self) -> str:
+        """The registered model's name."""
+        return model_name(self.dataset, self.name)
 
     @property
     def collapsed(self) -> str:
-        """Why the code is called collapsed, in words; empty where it is sound."""
+        """The reasons why the code is called collapsed; empty where it is sound."""
         return "; ".join(self.metrics.collapsed)
 
     @property
+    def bits(self) -> float:
+        """Bits that the code of an item takes."""
+        return self.metrics.bits_per_item
+
+    @property
     def kinds(self) -> dict[str, str | None]:
-        """What the model is made of; None for what it has not."""
-        model = self.record.model.model_dump()
+        """The kinds of the model's parts; None for a part that it does not have."""
+        model = self.record.model
         parts = {part: model.get(part, {}).get("kind") for part in ("corruption", "network", "bottleneck")}
         if parts["corruption"] == "none":
             parts["corruption"] = None
@@ -80,7 +73,7 @@ class Entry:
 
     @property
     def family(self) -> Family:
-        """The sort of code that it makes, which groups and colours it."""
+        """The kind of code that it makes, which groups and colours it."""
         kinds = self.kinds
         if self.manifest.code.levels is not None:
             return "discrete"
@@ -90,63 +83,51 @@ class Entry:
             return "regularised"
         return "plain" if kinds["network"] not in (None, "linear") else "linear"
 
-    def figure(self, name: str) -> float | None:
-        """Return a figure; None where it was not measured, as accuracy without classes."""
-        value: float | None = getattr(self.metrics, name, None)
-        return value
+    def value(self, key: str) -> float | None:
+        """Return a metric by its key in the table, those of the run record included; None where it does not apply."""
+        value = self.metrics.value(key)
+        return getattr(self.record, key, None) if value is None else value
 
-    def interval(self, name: str) -> tuple[float, float] | None:
-        """Return a figure's 95 % interval; None where it has none."""
-        return self.metrics.intervals.get(name)
+    def interval(self, key: str) -> tuple[float, float] | None:
+        """Return a metric's 95 % interval; None where it has none."""
+        return self.metrics.interval(key)
 
 
-def read_entries(project: Project, params: Params) -> list[Entry]:
-    """Return every experiment of params.yaml, by dataset and then by squared error, those without one last.
+def read_experiments(project: Project, names: Mapping[str, Iterable[str]]) -> list[ExperimentResult]:
+    """Return the experiments of these names by dataset, then by squared error, those without one last.
 
     Raises:
-        StageError: an experiment's files are missing, damaged, or not of one another.
+        StageError: an experiment's files are missing, damaged, or do not belong to each other.
         BundleError: an experiment's bundle is missing or damaged.
         DataError: an experiment's dataset is missing or damaged.
     """
-    entries = [read_entry(project, name, e.dataset) for name, e in params.experiments.items()]
-    return sorted(entries, key=rank)
+    results = [read_experiment(project, dataset, name) for dataset, mine in names.items() for name in mine]
+    return sorted(results, key=rank)
 
 
-def rank(entry: Entry) -> tuple[str, bool, float, str]:
-    """Return what the leaderboard is sorted by."""
-    error = entry.figure("squared_error")
-    return entry.dataset, error is None, error or 0.0, entry.name
+def rank(result: ExperimentResult) -> tuple[str, bool, float, str]:
+    """Return the key that the leaderboard is sorted by."""
+    error = result.value("squared_error")
+    return result.dataset, error is None, error or 0.0, result.name
 
 
-def read_entry(project: Project, name: str, dataset: str) -> Entry:
-    """Read what one experiment has left on disk; see :func:`read_entries`."""
-    folders = {"history": "run", "space": "run", "reconstructions": "plots", "codes": "plots", "codebook": "plots"}
-    paths = {picture: getattr(project, of)(name) / f"{picture}.png" for picture, of in folders.items()}
-    entry = Entry(
+def read_experiment(project: Project, dataset: str, name: str) -> ExperimentResult:
+    """Read all that one experiment has left on disk; see :func:`read_experiments`."""
+    run, evaluation = project.run(dataset, name), project.evaluation(dataset, name)
+    drawn = [run / "history.png", run / "space.png"]
+    drawn += [evaluation / f"{picture}.png" for picture in ("reconstructions", "codes", "codebook")]
+    result = ExperimentResult(
+        dataset=dataset,
         name=name,
-        record=read_record(project.run(name)),
-        manifest=read_manifest(project.bundle(name)),
-        metrics=read_metrics(project.metrics(name)),
+        record=read_record(run),
+        manifest=read_manifest(project.bundle(dataset, name)),
+        metrics=read_metrics(project, dataset, name),
+        values=read_values(project, dataset, name),
         schema=read_schema(project.data(dataset) / SCHEMA_FILE),
-        pictures={picture: path for picture, path in paths.items() if path.is_file()},
+        pictures={path.stem: path for path in drawn if path.is_file()},
     )
-    check_agreement(entry)
-    return entry
-
-
-def read_metrics(path: Path) -> Metrics:
-    """Read and check a metrics file.
-
-    Raises:
-        StageError: it is missing or damaged.
-    """
-    remedy = f"run `python -m pipelines.evaluate {path.stem}`"
-    try:
-        return Metrics.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise StageError(f"{path}: {error.strerror}; {remedy}") from error
-    except ValidationError as error:
-        raise StageError(f"{path}: {first_error(error)}; {remedy}") from error
+    check_agreement(result)
+    return result
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -158,24 +139,33 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path, formats=["PNG"]) as picture:
             return np.asarray(picture.convert("RGB"))
-    except Exception as error:  # Pillow's decoders raise what their parsers trip over
-        again = {"runs": "sweep", "plots": "evaluate"}.get(path.parent.parent.name, "compare")
-        raise StageError(f"{path}: {one_line(error)}; run `python -m pipelines.{again} {path.parent.name}`") from error
+    except Exception as error:  # Pillow's decoders raise errors of many kinds
+        stage = {"runs": "sweep", "evaluations": "evaluate"}.get(path.parents[2].name, "compare")
+        remedy = f"run `python -m pipelines.{stage} {path.parents[1].name} --only {path.parent.name}`"
+        raise StageError(f"{path}: {one_line(error)}; {remedy}") from error
 
 
-def check_agreement(entry: Entry) -> None:
-    """See that each stage's output was made from the one before, so that no row mixes two models.
+def check_agreement(result: ExperimentResult) -> None:
+    """Check that each stage's result was made from the one before, so that no row mixes two models.
 
     Raises:
         StageError: says which stage to run again.
     """
-    for stage_name, given, expected in (
-        ("sweep", entry.record.data_digest, entry.schema.digest),
-        ("export", entry.manifest.weights_digest, entry.record.weights_sha256),
-        ("evaluate", entry.metrics.evidence[0].bundle if entry.metrics.evidence else "", entry.manifest.digest),
+    (evidence,), place = result.metrics.evidence, f"{result.dataset}.{result.name}"
+    for stage, given, expected in (
+        ("sweep", result.record.data_digest, result.schema.digest),
+        ("export", result.manifest.weights_digest, result.record.weights_sha256),
+        ("evaluate", evidence.bundle, result.manifest.digest),
     ):
         if given != expected:
             raise StageError(
-                f"{entry.name}: {stage_name} worked from {given[:12] or 'nothing'}, what is there now is "
-                f"{expected[:12]}; run `python -m pipelines.{stage_name} {entry.name}`"
+                f"{place}: {stage} worked from {given[:12] or 'nothing'}, now there is {expected[:12]}; "
+                f"run `python -m pipelines.{stage} {result.dataset} --only {result.name}`"
+            )
+    for key in result.metrics.intervals:
+        values, mean = result.values.get(key), result.value(key)
+        if values is None or len(values) != evidence.items or not np.isclose(values.mean(), mean or 0.0):
+            raise StageError(
+                f"{place}: {key} is not the mean of its values of the {evidence.items} test items; "
+                f"run `python -m pipelines.evaluate {result.dataset} --only {result.name}`"
             )

@@ -1,4 +1,4 @@
-"""How pictures look: the colours that all share, and how they are written."""
+"""Colours and markers that all pictures share, and how pictures are written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-# Names of experiments, classes and files are no formulas, whatever signs they hold.
+# Names of experiments, classes and files are not formulas, whatever characters they have.
 mpl.rcParams["text.parse_math"] = False
 
 INK, MUTED, ACCENT, ALARM = "#1f2430", "#b4b9c6", "#d9622b", "#b3121d"

@@ -1,4 +1,4 @@
-"""register: project every experiment and study into MLflow. Run it as often as you like: only what is missing is made.
+"""register: every experiment and study in MLflow. Run it as often as you like: only what is missing is written.
 
 python -m pipelines.register
 """
@@ -6,64 +6,37 @@ python -m pipelines.register
 from __future__ import annotations
 
 import sys
-from typing import Any
 
-from ruamel.yaml import YAML
-
-from items.errors import one_line
-from pipelines.compare.experiments import read_entries
+from pipelines.compare.summary import Summary, read_summary
 from pipelines.project import Project, StageError
-from pipelines.settings.params import load_params
-from pipelines.studies.results import read_results
-from pipelines.sweep.record import digest_of
-from pipelines.tracking.projection import Projection
-from pipelines.tracking.store import Store, answered
-from pipelines.tracking.studied import StudyProjection
+from pipelines.tracking.present import is_projected, tracking_uri
 
 
 def main() -> None:
-    """Register every experiment and every study of params.yaml.
+    """Register every experiment and study that `compare` has read.
 
     Raises:
-        StageError: an experiment's or a study's files do not belong together, or a certificate did not pass; or MLflow
-            is away.
+        StageError: `compare` has not run, or not on what is there now; a certificate did not pass; MLflow does not
+            answer.
     """
     project = Project.here()
-    params = load_params(project)
-    entries = read_entries(project, params)
-    studies = read_results(project, params, entries)
-    for entry in entries:
-        if not entry.manifest.certificate.passed:
-            reasons = "; ".join(entry.manifest.certificate.failures)
-            raise StageError(f"{entry.name}: not registered, its certificate did not pass: {reasons}")
-    stages = dvc_stages(project)
-    store = Store.of(project.home)
-    with answered(store):
-        for entry in entries:
-            with store.alone():  # what another register has just made is found, and not made again
-                written = Projection(entry, project.bundle(entry.name), stages.get(entry.name, "none")).apply(store)
-            sys.stdout.write(f"{entry.name}: {', '.join(written) or 'nothing new'}\n")
-        measured = max(trial.ended for entry in entries for trial in entry.record.trials)
-        for result in studies:
-            with store.alone():
-                written = StudyProjection(result, measured).apply(store)
-            sys.stdout.write(f"{result.study.place}: {', '.join(written) or 'nothing new'}\n")
+    summary = read_summary(project)
+    check_files(project, summary)
+    if is_projected(summary, tracking_uri(project.home)):
+        sys.stdout.write(f"nothing new, experiments: {len(summary.experiments)}, studies: {len(summary.studies)}\n")
+        return
+    from pipelines.register.everything import register_everything  # takes seconds to import
+
+    register_everything(project, summary)
 
 
-def dvc_stages(project: Project) -> dict[str, str]:
-    """Return by experiment a digest of what dvc.lock holds of its stages: commands, dependencies, outputs.
+def check_files(project: Project, summary: Summary) -> None:
+    """Check that all files are those that `compare` has read.
 
     Raises:
-        StageError: dvc.lock is damaged.
+        StageError: names one that is not.
     """
-    path = project.root / "dvc.lock"
-    if not path.is_file():
-        return {}
-    try:
-        stages = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["stages"]
-        mine: dict[str, dict[str, Any]] = {}
-        for stage_name, entry in stages.items():
-            mine.setdefault(stage_name.partition("@")[2], {})[stage_name] = entry
-        return {name: digest_of(entries) for name, entries in mine.items()}
-    except Exception as error:  # a parser, given anything at all, raises anything at all
-        raise StageError(f"{path}: is damaged ({one_line(error)}); delete it and run `dvc repro`") from error
+    for path in summary.changed(project):
+        raise StageError(
+            f"{project.root / path}: has changed since `compare` read it; run `python -m pipelines.compare`"
+        )

@@ -143,9 +143,7 @@ def _with_kinds(raw: dict[Any, Any]) -> dict[Any, Any]:
     if not isinstance(studies, dict):
         return raw
     named = {
-        dataset: {
-            name: {"kind": name} | study if isinstance(study, dict) else study for name, study in below.items()
-        }
+        dataset: {name: {"kind": name} | study if isinstance(study, dict) else study for name, study in below.items()}
         if isinstance(below, dict)
         else below
         for dataset, below in studies.items()

@@ -74,14 +74,15 @@ def _train(
         for epoch in _epochs(config, run, resume):
             if epoch.metrics[objective] < lowest:
                 lowest = epoch.metrics[objective]
-                weights = {name: tensor.detach().cpu().clone() for name, tensor in epoch.state.part("model").items()}
+                weights = {name: tensor.detach().cpu().clone() for name, tensor in epoch.weights.items()}
             seconds, began = time.perf_counter() - began, time.perf_counter()
             history.append(EpochRecord(epoch=epoch.number, timestamp=now(), seconds=seconds, metrics=epoch.metrics))
             journal.expect(attempt)
             journal.save(attempt, _state(epoch, weights, history))
             if epoch.number == config["epochs"]:
                 journal.close("finished", attempt=attempt)
-            tell({"epoch": epoch.number, "started": trial.started, "ended": history[-1].timestamp, **epoch.metrics})
+            times = {"seconds": seconds, "started": trial.started, "ended": history[-1].timestamp}
+            tell({"epoch": epoch.number, **times, **epoch.metrics})
             if epoch.number >= config["until"]:
                 return
     except Diverged as error:

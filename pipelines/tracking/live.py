@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LiveTracking:
-    """Logs every epoch of every trial from the driver, under the keys that `register` looks for."""
+    """Logs every epoch of one experiment's trials from the driver, under the keys that `register` looks for."""
 
     def __init__(self, runs: SweepRuns) -> None:
         self._runs = runs
@@ -28,7 +28,7 @@ class LiveTracking:
         self._try(lambda: self._log(number, parameters, result))
 
     def complete(self, record: RunRecord) -> None:
-        """Log what a sweep that was cut off did not come to, and end the trials' runs."""
+        """Log what an interrupted sweep did not log, and end the trials' runs."""
         self._try(lambda: self._complete(record))
 
     def _complete(self, record: RunRecord) -> None:

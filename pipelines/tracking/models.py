@@ -1,4 +1,4 @@
-"""Bundles in the model registry: each content once, found by its digest, the first of a name its champion."""
+"""Bundles in the model registry: each content once, found by its digest, the first of a name the champion."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.store import Store
+from pipelines.tracking.tags import DIGEST, MODEL, alias_changes
+from pipelines.units.unit import RESULT
 from serving.manifest import Manifest, TensorSpec
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-CONTENT_TAG, MODEL_TAG = "content_sha256", "model_id"
-CHAMPION, CHALLENGER = "champion", "challenger"
 
-
-def find_version(store: Store, manifest: Manifest) -> Any | None:
-    """Return the registered version that holds this bundle, if there is one."""
-    query = f"name = '{manifest.name}' and tags.`{CONTENT_TAG}` = '{manifest.digest}'"
+def find_version(store: Store, name: str, manifest: Manifest) -> Any | None:
+    """Return the version of a registered model that holds this bundle, if there is one."""
+    query = f"name = '{name}' and tags.`{DIGEST}` = '{manifest.digest}'"
     found = store.client.search_model_versions(query)
     return found[0] if found else None
 
 
-def log_model(store: Store, folder: Path, manifest: Manifest, run: Run, tags: dict[str, str]) -> str:
+def log_model(store: Store, name: str, folder: Path, manifest: Manifest, run: Run, tags: dict[str, str]) -> str:
     """Log a bundle as an MLflow model of the ONNX flavour, the bundle itself beside it; return the model's id.
 
-    One that was logged before, by a register that did not live to register it, is taken as it is.
+    One that was logged before, by a `register` that was killed before it registered it, is used as it is.
     """
     import mlflow.onnx
     import onnx
@@ -35,13 +34,13 @@ def log_model(store: Store, folder: Path, manifest: Manifest, run: Run, tags: di
     from mlflow.models import Model
 
     client, experiment_id = store.client, run.info.experiment_id
-    query = f"tags.`{CONTENT_TAG}` = '{manifest.digest}'"
+    query = f"tags.`{DIGEST}` = '{manifest.digest}'"
     for logged in client.search_logged_models([experiment_id], filter_string=query):
         if logged.status == LoggedModelStatus.READY:
             return str(logged.model_id)
-    tags = {**tags, CONTENT_TAG: manifest.digest}
+    tags = {**tags, DIGEST: manifest.digest}
     model = client.create_logged_model(
-        experiment_id, manifest.name, source_run_id=run.info.run_id, tags=tags, model_type="encoder"
+        experiment_id, name, source_run_id=run.info.run_id, tags=tags, model_type="encoder"
     )
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model")
@@ -54,47 +53,45 @@ def log_model(store: Store, folder: Path, manifest: Manifest, run: Run, tags: di
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=False,
         )
-        shutil.copytree(folder, path / "bundle")
+        shutil.copytree(folder, path / "bundle", ignore=shutil.ignore_patterns(RESULT))
         client.log_model_artifacts(model.model_id, str(path))
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return str(model.model_id)
 
 
-def register_version(store: Store, manifest: Manifest, model_id: str, tags: dict[str, str]) -> str:
-    """Register a logged model under its experiment's name and return the version."""
+def register_version(store: Store, name: str, digest: str, model_id: str, tags: dict[str, str]) -> str:
+    """Register a logged model, whose bundle has this digest, under its name; return the version."""
     from mlflow.exceptions import MlflowException
 
     client = store.client
     try:
-        client.get_registered_model(manifest.name)
+        client.get_registered_model(name)
     except MlflowException:
-        client.create_registered_model(manifest.name, description="Takes raw items, gives codes; made by Hourglass.")
+        client.create_registered_model(name, description="An encoder of Hourglass: it takes raw items and gives codes.")
     model = client.get_logged_model(model_id)
-    tags = {**tags, CONTENT_TAG: manifest.digest, MODEL_TAG: model_id}
+    tags = {**tags, DIGEST: digest, MODEL: model_id}
     source = model.artifact_location
-    version = client.create_model_version(manifest.name, source, model.source_run_id, tags, model_id=model_id)
+    version = client.create_model_version(name, source, model.source_run_id, tags, model_id=model_id)
     return str(version.version)
 
 
-def crown(store: Store, name: str, version: str, collapsed: str) -> str | None:
-    """Give the version on disk its alias: champion where there is none, challenger to another; return it if new.
+def set_alias(store: Store, name: str, version: str, collapsed: str) -> str | None:
+    """Give the version on disk the alias that it is due; see :func:`alias_changes`. Return what changed, in words.
 
-    A version that was found collapsed gets none, and loses those that an earlier register gave it: `@champion` then
-    gives an error, not codes that say next to nothing. No earlier version takes its place by itself; the next one on
-    disk that is sound does.
+    A version that loses an alias, because it was found collapsed, is not replaced by an earlier one: the next one on
+    disk that is sound is.
     """
-    aliases = store.client.get_registered_model(name).aliases
-    holder = {alias: str(number) for alias, number in aliases.items()}
-    if collapsed:
-        lost = [alias for alias in (CHAMPION, CHALLENGER) if holder.get(alias) == version]
-        for alias in lost:
+    aliases = {alias: str(number) for alias, number in store.client.get_registered_model(name).aliases.items()}
+    changes = alias_changes(aliases, version, bool(collapsed))
+    for alias, holder in changes.items():
+        if holder is None:
             store.client.delete_registered_model_alias(name, alias)
-        return f"no longer {' and '.join(lost)}, collapsed: {collapsed}" if lost else None
-    alias = CHALLENGER if CHAMPION in holder else CHAMPION
-    if version in (holder.get(CHAMPION), holder.get(alias)):
-        return None
-    store.client.set_registered_model_alias(name, alias, version)
-    return alias
+        else:
+            store.client.set_registered_model_alias(name, alias, holder)
+    lost = [alias for alias, holder in changes.items() if holder is None]
+    if lost:
+        return f"no longer {' and '.join(lost)}, collapsed: {collapsed}"
+    return next(iter(changes), None)
 
 
 def signature(manifest: Manifest) -> Any:

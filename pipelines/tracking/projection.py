@@ -1,4 +1,4 @@
-"""What one experiment is in MLflow, and how it gets there: only what is missing is written."""
+"""One experiment on its way into MLflow: only what is missing is written."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from pipelines.compare.experiments import Entry, read_picture
-from pipelines.project import StageError
-from pipelines.settings.params import ExperimentSettings
-from pipelines.sweep.record import digest_of
-from pipelines.tracking.models import MODEL_TAG, crown, find_version, log_model, register_version
+from pipelines.compare.experiments import ExperimentResult, read_picture
+from pipelines.tracking.models import find_version, log_model, register_version, set_alias
 from pipelines.tracking.runs import SweepRuns, log_parameters
-from pipelines.tracking.store import CONTENT, Store, metric
+from pipelines.tracking.store import Store, metric
+from pipelines.tracking.tags import CONTENT, MODEL
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -23,98 +19,71 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Projection:
-    """One experiment on its way into MLflow.
+    """One experiment as runs, a registered model and its version.
 
     Attributes:
-        entry: everything on disk about it.
+        result: everything on disk about it.
+        content: the digest of all that its parent run shows; a run with this tag is whole.
         bundle: the folder of its bundle.
-        stage: a digest of its stages in dvc.lock.
+        stage: a digest of its dataset's stages in dvc.lock.
     """
 
-    entry: Entry
+    result: ExperimentResult
+    content: str
     bundle: Path
     stage: str
 
     @property
-    def figures(self) -> dict[str, float]:
-        """The test split's figures; without mse, which is squared_error over an item's values."""
-        extra = self.entry.metrics.__pydantic_extra__
-        figures = {"bits_per_item": self.entry.metrics.bits_per_item, **extra}
-        return {name: float(value) for name, value in figures.items() if name != "mse"}
-
-    @property
-    def content(self) -> str:
-        """Digest of what is projected; a parent run that bears it is whole."""
-        entry = self.entry
-        parts = (entry.record.key, entry.manifest.digest, self.figures, sorted(entry.pictures), entry.collapsed)
-        return digest_of(*parts)
-
-    @property
     def tags(self) -> dict[str, str]:
         """Tags of the model, its version, and the parent run."""
-        schema, figures = self.entry.schema, self.figures
-        shown = {name: f"{value:.4g}" for name, value in figures.items() if name in ("squared_error", "bits_per_item")}
+        result, schema = self.result, self.result.schema
+        values = {key: result.value(key) for key in ("squared_error", "bits_per_item")}
         return {
             "dataset": schema.name,
             "data_digest": schema.digest,
-            "certificate": f"passed: {self.entry.manifest.certificate.summary}",
-            "git_commit": self.entry.record.git_commit,
+            "certificate": f"passed: {result.manifest.certificate.summary}",
+            "git_commit": result.record.git_commit,
             "dvc_stage": self.stage,
-            "collapsed": self.entry.collapsed or "no",
-            **shown,
+            "collapsed": result.collapsed or "no",
+            **{key: f"{value:.4g}" for key, value in values.items() if value is not None},
         }
 
     def apply(self, store: Store) -> list[str]:
         """Write what the store lacks; return what was written, in words."""
-        record, written = self.entry.record, []
-        runs = self._runs(store)
+        result, name, record, written = self.result, self.result.model, self.result.record, []
+        runs = SweepRuns.of(store, name, result.dataset, record.settings, record.key, record.budget, record.objective)
         parent = runs.parent(min(trial.started for trial in record.trials))
         trials = sum(runs.complete(parent, trial) for trial in record.trials)
         if trials:
-            written.append(f"{trials} trial{'s' * (trials > 1)}")
-        version = find_version(store, self.entry.manifest)
+            written.append(f"trials: {trials}")
+        version = find_version(store, name, result.manifest)
         if version is None:
-            model_id = log_model(store, self.bundle, self.entry.manifest, parent, self.tags)
-            number = register_version(store, self.entry.manifest, model_id, self.tags)
+            model_id = log_model(store, name, self.bundle, result.manifest, parent, self.tags)
+            number = register_version(store, name, result.manifest.digest, model_id, self.tags)
             written.append(f"version {number}")
         else:
-            model_id, number = version.tags[MODEL_TAG], str(version.version)
-        if alias := crown(store, record.experiment, number, self.entry.collapsed):
+            model_id, number = version.tags[MODEL], str(version.version)
+        if alias := set_alias(store, name, number, result.collapsed):
             written.append(alias)
-        if parent.data.tags.get(CONTENT) != self.content:
+        if (parent.data.tags.get(CONTENT), parent.info.status) != (self.content, "FINISHED"):
             for key, value in self.tags.items():
-                store.client.set_model_version_tag(record.experiment, number, key, value)
+                store.client.set_model_version_tag(name, number, key, value)
             self._complete_parent(store, parent, model_id, runs.given(record.best.parameters))
-            written.append("figures and pictures")
+            written.append("metrics and pictures")
         return written
-
-    def _runs(self, store: Store) -> SweepRuns:
-        record = self.entry.record
-        try:
-            settings = ExperimentSettings.model_validate(record.settings)
-            settings.model_settings(record.best.parameters)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(["settings", *map(str, first["loc"])])
-            raise StageError(
-                f"{record.experiment}: record.json: {where}: {first['msg']}; run its sweep again"
-            ) from error
-        return SweepRuns.of(
-            store, record.experiment, settings.model_dump(mode="json"), record.key, record.budget, record.objective
-        )
 
     def _complete_parent(self, store: Store, parent: Run, model_id: str, best: dict[str, str]) -> None:
         from mlflow.entities import LoggedModelOutput, RunTag
 
-        client, run_id, record = store.client, parent.info.run_id, self.entry.record
+        client, run_id, record = store.client, parent.info.run_id, self.result.record
         ended = max(trial.ended for trial in record.trials)
-        schema, figures = self.entry.schema, self.figures
+        schema, values = self.result.schema, self.result.metrics.values
         ties = {"model_id": model_id, "dataset_name": schema.name, "dataset_digest": schema.digest[:32]}
-        # MLflow shows the figure of the highest step: a bundle that is evaluated anew takes the next one.
+        # MLflow shows the value of the highest step: a bundle that is evaluated anew takes the next one.
         step = len(client.get_metric_history(run_id, "bits_per_item")) if parent.data.metrics else 0
-        metrics = [metric(name, value, ended, step, **ties) for name, value in figures.items()]
+        metrics = [metric(key, value, ended, step, **ties) for key, value in values.items()]
         spent = {"trials_spent": len(record.trials), "epochs_spent": sum(len(t.history) for t in record.trials)}
-        if all(parent.data.metrics.get(name) == value for name, value in figures.items()):
+        if all(parent.data.metrics.get(key) == value for key, value in values.items()):
             metrics = []
         metrics += [
             metric(name, count, ended, 0) for name, count in spent.items() if parent.data.metrics.get(name) != count
@@ -125,7 +94,7 @@ class Projection:
         outputs = client.get_run(run_id).outputs
         if model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
             client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
-        for picture in self.entry.pictures.values():
+        for picture in self.result.pictures.values():
             client.log_artifact(run_id, str(picture), "pictures")
             client.log_image(
                 run_id, read_picture(picture), key=picture.stem, step=step, timestamp=ended, synchronous=True
@@ -137,7 +106,7 @@ class Projection:
     def _dataset_input(self) -> Any:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        schema = self.entry.schema
+        schema = self.result.schema
         counts = {split: schema.splits[split].count for split in ("train", "validation", "test")}
         item = {"kind": schema.item.kind, "shape": list(schema.item.shape), "dtype": schema.item.dtype}
         dataset = Dataset(
@@ -151,13 +120,13 @@ class Projection:
         return DatasetInput(dataset, [InputTag("mlflow.data.context", "training and evaluation")])
 
     def _note(self) -> str:
-        record = self.entry.record
-        ranges = record.space.items() if record.searched else ()
-        searched = "\n".join(f"- `{path}`: {text}" for path, text in ranges) or "- nothing"
-        return (
-            f"**{record.experiment}** on {record.dataset}: trial {record.best_trial} of {len(record.trials)} was best "
-            f"(validation {record.objective.removeprefix('validation_').replace('_', ' ')} "
-            f"{record.best_metrics[record.objective]:.4g} at epoch {record.best_epoch}).\n\n"
-            f"Metrics are of the test split, through ONNX Runtime.\n\nSearched:\n{searched}\n\n"
-            f"Bundle `{self.entry.manifest.digest[:12]}`, {self.tags['certificate']}."
-        )
+        record = self.result.record
+        best = f"{record.objective} {record.best_metrics[record.objective]:.4g} at epoch {record.best_epoch}"
+        lines = [
+            f"**{self.result.model}**: metrics of the test split, through ONNX Runtime.",
+            f"- best trial: {record.best_trial} of {len(record.trials)}, {best}",
+            *(f"- `{path}`: {record.best.parameters[path]} from {text}" for path, text in record.space.items()),
+            f"- bundle: `{self.result.manifest.digest[:12]}`",
+            f"- certificate: {self.tags['certificate']}",
+        ]
+        return "\n".join(lines)

@@ -1,78 +1,76 @@
-"""A sweep as MLflow runs: one parent, its trials nested below. Written live and from the record by the same lines."""
+"""A sweep as MLflow runs: one parent, its trials nested below. Live tracking and `register` write them alike."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.settings.params import SweepSettings
 from pipelines.settings.spaces import Parameters, fill
 from pipelines.sweep.record import EpochRecord, TrialRecord
-from pipelines.tracking.store import KEY, TAG, Store, metric
+from pipelines.tracking.store import Store, metric
+from pipelines.tracking.tags import KEY, PARENT, STATUS, TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 AT_ONCE, LONGEST, LONGEST_NAME = 100, 6000, 250  # parameters a call, and their characters: MLflow's limits
-STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
 
 
 @dataclass(frozen=True)
 class SweepRuns:
-    """The runs of one sweep; each is found by its key, and made where it is not there.
+    """The runs of one experiment's sweep; each is found by its key, and created where it is not there.
 
     Attributes:
-        store: where.
-        experiment: the experiment's name, which the parent run bears.
-        dataset: its dataset's, which groups runs in the UI.
-        key: the sweep's.
-        parameters: what was asked for, for the parent.
-        objective: the figure that trials are compared by.
+        store: the tracking store.
+        name: the model's name, which is the parent run's.
+        dataset: the dataset's name, and that of the MLflow experiment.
         settings: the experiment as params.yaml has it, distributions and all.
+        key: the sweep's key for this experiment.
+        parameters: what was asked for, for the parent run.
+        objective: the metric that trials are compared by.
     """
 
     store: Store
-    experiment: str
+    name: str
     dataset: str
+    settings: dict[str, Any]
     key: str
     parameters: dict[str, str]
     objective: str
-    settings: dict[str, Any]
 
     @classmethod
     def of(
-        cls, store: Store, experiment: str, settings: dict[str, Any], key: str, budget: str, objective: str
+        cls, store: Store, name: str, dataset: str, settings: dict[str, Any], key: str, budget: str, objective: str
     ) -> SweepRuns:
-        """Return the runs of a sweep of `settings`, an experiment as params.yaml has it."""
+        """Return the runs of a sweep within a budget, `quick` or `paper`."""
         model, asked = settings["model"], settings.get(budget, {})
         parameters = {
             "model": model["kind"],
             "budget": budget,
-            **{k: str(asked.get(k, 1)) for k in ("epochs", "trials")},
+            **{key: str(asked.get(key, 1)) for key in ("epochs", "trials")},
         }
         if penalties := model.get("penalties"):
             parameters["penalties"] = " + ".join(penalty["kind"] for penalty in penalties)
-        return cls(store, experiment, settings["dataset"], key, parameters, objective, settings)
+        return cls(store, name, dataset, settings, key, parameters, objective)
 
     def parent(self, started: int) -> Run:
         """Return the parent run."""
-        return self._ensure(self.key, self.experiment, started, self.parameters, {f"{TAG}kind": "sweep"})
+        return self._ensure(self.key, self.name, started, self.parameters, {f"{TAG}kind": "sweep"})
 
     def trial(self, parent: Run, number: int, parameters: Parameters, started: int) -> Run:
         """Return a trial's run."""
-        tags = {"mlflow.parentRunId": parent.info.run_id, f"{TAG}kind": "trial"}
-        given = self.given(parameters)
-        return self._ensure(f"{self.key}/{number}", f"{self.experiment} trial {number}", started, given, tags)
+        tags = {PARENT: parent.info.run_id, f"{TAG}kind": "trial"}
+        return self._ensure(
+            f"{self.key}/{number}", f"{self.name} trial {number}", started, self.given(parameters), tags
+        )
 
     def given(self, parameters: Parameters) -> dict[str, str]:
-        """Return every setting that params.yaml gives, the searched values filled in, by its path below the model.
+        """Return the settings of the model, with the searched values filled in, and of the sweep, by their paths.
 
-        What it leaves out has its default. A part's kind stands under the part: `bottleneck: identity`.
+        A part's kind stands under the part: `bottleneck: identity`.
         """
         tree = {**fill(self.settings["model"], parameters, "model"), "sweep": self.settings.get("sweep", {})}
-        usual = {f"sweep.{path}": text for path, text in flat(SweepSettings().model_dump(mode="json")).items()}
-        found = {("model" if path == "kind" else path.removesuffix(".kind")): text for path, text in flat(tree).items()}
-        return {path: text for path, text in found.items() if usual.get(path) != text}
+        return {("model" if path == "kind" else path.removesuffix(".kind")): text for path, text in flat(tree).items()}
 
     def logged(self, run: Run) -> set[int]:
         """Return the epochs that a trial's run already has."""
@@ -91,10 +89,13 @@ class SweepRuns:
             self.store.client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
 
     def complete(self, parent: Run, trial: TrialRecord) -> bool:
-        """Make a trial's run whole from the record; return whether anything was missing."""
+        """Complete a trial's run from the record; return whether anything was missing."""
         run = self.trial(parent, trial.number, trial.parameters, trial.started)
+        moved = run.data.tags.get(PARENT) != parent.info.run_id
+        if moved:  # its parent was deleted, and created anew
+            self.store.client.set_tag(run.info.run_id, PARENT, parent.info.run_id)
         if run.info.status == STATUS[trial.status]:
-            return False
+            return moved
         log_parameters(self.store, run, self.given(trial.parameters))
         there = self.logged(run)
         self.log(run, [epoch for epoch in trial.history if epoch.epoch not in there])

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.project import StageError, locked
+from pipelines.tracking.present import tracking_uri
+from pipelines.tracking.tags import KEY
 from serving.registry import database_of, remedy_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-TAG = "hourglass."  # every tag of ours begins so; KEY names what a run is a projection of
-KEY, CONTENT = f"{TAG}key", f"{TAG}content"
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,7 +40,7 @@ class Store:
     Attributes:
         uri: MLflow's name for it.
         artifacts: where new experiments keep their files; None leaves that to the server.
-        lock: held by whoever looks for something and makes it where it is not there.
+        lock: held while something is looked for and, where it is not there, created.
     """
 
     uri: str
@@ -51,11 +50,10 @@ class Store:
     @classmethod
     def of(cls, home: Path) -> Store:
         """Return the store that the environment names, or the project's own."""
-        if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-            database = database_of(uri)
-            return cls(uri, None, _beside(database) if database else home / ".hourglass" / "mlflow.lock")
-        database = home / "mlflow.db"
-        return cls(f"sqlite:///{database}", (home / "mlartifacts").as_uri(), _beside(database))
+        uri = tracking_uri(home)
+        database = database_of(uri)
+        own = None if os.environ.get("MLFLOW_TRACKING_URI") else (home / "mlartifacts").as_uri()
+        return cls(uri, own, _beside(database) if database else home / ".hourglass" / "mlflow.lock")
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -92,7 +90,7 @@ class Store:
         return mlflow.MlflowClient(self.uri, self.uri)
 
     def _create(self) -> None:
-        """Make a SQLite database that is not there: whole, or not at all, whenever this process is killed."""
+        """Create a SQLite database that is not there: whole, or not at all, whenever this process is killed."""
         database = database_of(self.uri)
         if database is None or (database.is_file() and database.stat().st_size):
             return
@@ -100,17 +98,16 @@ class Store:
 
         with self.alone():
             if database.is_file() and database.stat().st_size:
-                return  # another process made it meanwhile
+                return  # another process created it meanwhile
             partial = database.with_name(f"{database.name}.partial")
             for left in database.parent.glob(f"{partial.name}*"):
                 left.unlink()  # by a process that was killed
             # The default experiment keeps its files where MLflow would put them; none of ours is in it.
-            made = SqlAlchemyStore(f"sqlite:///{partial}", self.artifacts or "./mlruns")
-            made.engine.dispose()
+            SqlAlchemyStore(f"sqlite:///{partial}", self.artifacts or "./mlruns").engine.dispose()
             partial.replace(database)
 
     def experiment_id(self, name: str) -> str:
-        """Return the id of the MLflow experiment of this name, making it where it is not there."""
+        """Return the id of the MLflow experiment of this name, creating it where it is not there."""
         with self.alone():
             return self._experiment_id(name)
 

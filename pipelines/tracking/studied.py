@@ -1,61 +1,55 @@
-"""What one study is in MLflow: a run with its figures and pictures, found by its content."""
+"""One study on its way into MLflow: a run with its metrics and pictures, found by its content."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from items.digests import sha256_of
-from pipelines.studies.results import Result
-from pipelines.sweep.record import digest_of
-from pipelines.tracking.store import CONTENT, KEY, TAG, Store, metric
+from pipelines.compare.summary import StudySummary
+from pipelines.tracking.store import Store, metric
+from pipelines.tracking.tags import CONTENT, KEY, TAG, studies_of
 
 
 @dataclass(frozen=True)
 class StudyProjection:
-    """One study on its way into MLflow.
+    """One study as a run of the MLflow experiment beside its dataset's.
 
     Attributes:
-        result: everything on disk about it.
-        measured: when the last of its project's trials ended, milliseconds since 1970; a study notes no time.
+        summary: its place in params.yaml, and the digest of all that its run shows; a run with this tag is whole.
+        folder: its page, which `compare` has checked.
+        ended: when the last of its dataset's trials ended, milliseconds since 1970; a study has no time of its own.
     """
 
-    result: Result
-    measured: int
-
-    @property
-    def content(self) -> str:
-        """Digest of what is projected; a run that bears it is whole."""
-        pictures = {name: sha256_of(path) for name, path in self.result.pictures.items()}
-        return digest_of(self.result.study.model_dump(mode="json"), pictures)
+    summary: StudySummary
+    folder: Path
+    ended: int
 
     def apply(self, store: Store) -> list[str]:
-        """Write what the store lacks; return what was written, in words.
-
-        Studies have an MLflow experiment beside their dataset's, so that figures which one run alone has are no
-        columns of the table in which models are compared.
-        """
-        study, client = self.result.study, store.client
-        experiment_id = store.experiment_id(f"{study.dataset}.studies")
-        key = f"{study.place}/{self.content}"
+        """Write what the store lacks; return what was written, in words."""
+        summary, client = self.summary, store.client
+        experiment_id = store.experiment_id(studies_of(summary.dataset))
+        key = f"{summary.name}/{summary.content}"
         run = store.find_run(experiment_id, key)
         if run is None:
-            tags = {KEY: key, f"{TAG}kind": "study", "dataset": study.dataset, "study": study.place}
-            run = client.create_run(experiment_id, self.measured, tags, study.place)
-        elif run.data.tags.get(CONTENT) == self.content:
+            tags = {KEY: key, f"{TAG}kind": "study", "dataset": summary.dataset, "study": summary.name}
+            run = client.create_run(experiment_id, self.ended, tags, summary.name)
+        elif (run.data.tags.get(CONTENT), run.info.status) == (summary.content, "FINISHED"):
             return []
-        run_id = run.info.run_id
-        metrics = [metric(name, value, self.measured, 0) for name, value in study.figures.items()]
+        run_id, study = run.info.run_id, json.loads((self.folder / "study.json").read_bytes())
+        metrics = [metric(name, value, self.ended, 0) for name, value in study["metrics"].items()]
         for start in range(0, len(metrics), 1000):
             client.log_batch(run_id, metrics=metrics[start : start + 1000])
-        for path in self.result.pictures.values():
-            client.log_artifact(run_id, str(path), "pictures")
-        client.set_tag(run_id, "mlflow.note.content", self._note())
-        client.set_terminated(run_id, "FINISHED", self.measured)
-        client.set_tag(run_id, CONTENT, self.content)  # last: a run without it is made whole next time
-        return ["figures and pictures"]
+        for picture in study["pictures"]:
+            client.log_artifact(run_id, str(self.folder / picture["file"]), "pictures")
+        client.set_tag(run_id, "mlflow.note.content", note(study))
+        client.set_terminated(run_id, "FINISHED", self.ended)
+        client.set_tag(run_id, CONTENT, summary.content)  # last: a run without it is made whole next time
+        return ["metrics and pictures"]
 
-    def _note(self) -> str:
-        study = self.result.study
-        findings = "\n".join(f"- {finding}" for finding in study.findings)
-        compared = f"\n\nOf {', '.join(self.result.experiments)}." if self.result.experiments else ""
-        return f"**{study.title}**\n\n{study.question}\n\n{findings}{compared}"
+
+def note(study: dict[str, Any]) -> str:
+    """Return a study's description in MLflow."""
+    experiments = ", ".join(study["made_from"])
+    return f"**{study['title']}**\n\n{study['question']}\n\n{study['summary']}\n\nExperiments: {experiments}"

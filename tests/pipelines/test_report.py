@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from lab import MEASURED, MLP, PCA, VQVAE, Lab, read
+from lab import MLP, PER_ITEM, Lab, read, write
 
-from pipelines.compare.experiments import Entry
-from pipelines.compare.report import costs, leaderboard, render_report
-from pipelines.settings.spaces import Distribution
-from pipelines.sweep.plots import draw_space
-from pipelines.sweep.record import write_record
+from pipelines.compare import leaderboard as boards
+from pipelines.compare.report import render_report
+from pipelines.metrics.table import METRICS, Metric
+from pipelines.sweep.record import RECORD, sealed
 
 
-class Outside(HTMLParser):
-    """Collects every address that a page refers to."""
+class Page(HTMLParser):
+    """Collects every address that a page refers to, its tags, and its tables as rows of text."""
 
-    def __init__(self) -> None:
+    def __init__(self, html: str) -> None:
         super().__init__()
         self.found: list[str] = []
         self.tags: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.in_cell = False
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.found += [str(value) for key, value in attrs if key in ("src", "href", "srcset", "action", "data")]
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_cell &= tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self.in_cell:
+            row = self.tables[-1][-1]
+            row[-1] = " ".join(f"{row[-1]} {data}".split())
 
 
 def test_the_report_needs_nothing_but_itself(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.experiment("one")
-    lab.experiment("two", model=MLP, squared_error=(5.0, 4.9, 5.1))
+    lab.experiment("two", model=MLP, squared_error=(5.0, 0.1))
     html = (lab.compare(monkeypatch) / "index.html").read_text()
-    page = Outside()
-    page.feed(html)
+    page = Page(html)
     assert all(address.startswith(("#", "data:image/png;base64,")) for address in page.found)
     assert sum(address.startswith("data:") for address in page.found) == 1 + 2 * 2
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
@@ -46,96 +63,98 @@ def test_the_report_needs_nothing_but_itself(lab: Lab, monkeypatch: pytest.Monke
     assert html.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', html))
 
 
+def test_the_first_table_names_the_best_with_its_interval_and_its_bits(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: dict[str, Any] = dict.fromkeys(("mse", "psnr", "ssim", "probe_accuracy"))
+    lab.experiment("a", bits=64, squared_error=(3.0, 0.0), knn_accuracy=(0.5, 0.0), **others)
+    lab.experiment("b", bits=64, squared_error=(3.5, 0.0), knn_accuracy=(0.5, 0.0), **others)
+    table, *_ = Page((lab.compare(monkeypatch) / "index.html").read_text()).tables
+    assert table[1:] == [
+        ["Bits ↓ per item", "a", "64", "64", "b"],
+        ["Squared error ↓ per item", "a", "3.000 3.000–3.000", "64", "–"],
+        ["k-NN ↑ % right", "a", "50.00% 50.00–50.00", "64", "b"],
+    ]
+
+
 def test_an_experiment_without_pictures_still_has_its_section(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    unmeasured: dict[str, Any] = dict.fromkeys(MEASURED)
-    lab.experiment("bare", pictures=False, **unmeasured)
+    none: dict[str, Any] = dict.fromkeys(PER_ITEM)
+    lab.experiment("bare", pictures=False, **none)
     html = (lab.compare(monkeypatch) / "index.html").read_text()
     assert "<img" not in html
-    assert "hourglass encode data/digits/test-items.npy --model bundles/bare --out codes/bare" in html
+    assert "hourglass encode data/digits/test-items.npy --model bundles/digits/bare --out codes/digits-bare" in html
     assert "no memory" in html  # why the other trial failed
 
 
-def test_the_leaderboard_marks_the_best_only_where_it_is_apart(lab: Lab) -> None:
-    lab.experiment("a", bits=64, squared_error=(3.0, 2.9, 3.1), knn_accuracy=(0.90, 0.88, 0.92))
-    lab.experiment("b", bits=32, squared_error=(4.0, 3.9, 4.1), knn_accuracy=(0.91, 0.89, 0.93))
-    columns, lines = leaderboard(read(lab))
-    marks = {
-        entry.name: dict(zip((c.key for c in columns), (c.mark for c in cells), strict=True)) for entry, cells in lines
-    }
-    assert (marks["a"]["squared_error"], marks["b"]["squared_error"]) == ("best", "")
-    assert (marks["a"]["bits_per_item"], marks["b"]["bits_per_item"]) == ("", "best")
-    assert (marks["a"]["knn_accuracy"], marks["b"]["knn_accuracy"]) == ("near", "near")
-    _, families = costs(read(lab))
-    assert {cell.mark for lines in families.values() for _, cells, _ in lines for cell in cells} == {""}  # timings too
-    assert "codebook_usage" not in marks["a"]
-
-
-def test_a_single_point_is_not_called_a_search(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_are_shown_with_the_ranges_that_they_were_drawn_from(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.experiment("drawn", model=MLP)
     reports = lab.compare(monkeypatch)
-    assert "Searched: learning rate in 0.001 … 0.01 (log), best 0.002." in (reports / "index.html").read_text()
+    (table,) = [t for t in Page((reports / "index.html").read_text()).tables if t[0][:1] == ["Trial"]]
+    assert table[0][1] == "learning rate 0.001 … 0.01 (log)"
+    assert table[1] == ["1", "0.002", "1", "finished", "4.25"]
     record = read(lab)[0].record
     alone = record.model_copy(update={"trials": record.trials[:1]})
-    write_record(lab.project.run("drawn"), alone)
+    write(lab.project.run("digits", "drawn") / RECORD, sealed(alone))
     lab.compare(monkeypatch)
-    text = (reports / "index.html").read_text()
-    assert "Searched" not in text
-    assert "Nothing was searched, a single point was drawn: learning rate 0.002 from 0.001 … 0.01 (log)." in text
-    space = {path: Distribution("log_uniform", (0.001, 0.01)) for path in record.space}
-    drawn = {}
-    for name, one in (("alone", alone), ("searched", record)):
-        (folder := lab.project.root / name).mkdir()
-        draw_space(one, space, folder)
-        drawn[name] = [path.name for path in folder.iterdir()]
-    assert drawn == {"alone": [], "searched": ["space.png"]}
+    assert "earched" not in (reports / "index.html").read_text()  # a single trial is no search
 
 
 def test_names_and_sources_cannot_inject_html(lab: Lab) -> None:
     lab.dataset("digits", classes=("<i>a", "b"), source="<script>alert(1)</script>")
     lab.experiment("plain")
-    (entry,) = read(lab)
-    evil = Entry(**{**vars(entry), "name": '"><script>evil()</script>'})
-    html = render_report([evil, entry], {})
+    (result,) = read(lab)
+    html = render_report([replace(result, name='"><script>evil()</script>'), result], {})
     assert "<script" not in html
     assert "<i>a" not in html
     assert "&lt;script&gt;evil()" in html
     assert "&lt;script&gt;alert(1)" in html
 
 
-def test_shares_of_active_units_have_a_column_only_where_they_were_measured(lab: Lab) -> None:
-    lab.experiment("dense")
-    assert "active_fraction" not in [column.key for column in leaderboard(read(lab))[0]]
-    lab.experiment("sparse", active_fraction=(0.125, 0.12, 0.13))
-    columns, lines = leaderboard(read(lab))
-    place = [column.key for column in columns].index("active_fraction")
-    assert (columns[place].title, columns[place].unit, columns[place].better) == ("Active", "% of units", "")
-    assert {entry.name: (cells[place].text, cells[place].mark) for entry, cells in lines} == {
-        "dense": ("–", ""),
-        "sparse": ("12.5", ""),
-    }
+def test_a_collapsed_code_is_listed_in_red_with_the_reasons(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = ("1 code for 393 different items", "squared error 9, and 8 if every item is replaced by the mean item")
+    lab.experiment("empty", bits=16, collapsed=reasons)
+    lab.experiment("sound", model=MLP)
+    html = (lab.compare(monkeypatch) / "index.html").read_text()
+    (table,) = [t for t in Page(html).tables if t[0] == ["Experiment", "Reason"]]
+    assert table[1:] == [["digits-empty", "; ".join(reasons)]]
+    assert html.count('class="alarm"') == 5  # that table, the leaderboard, the costs, its section twice
 
 
-def test_costs_go_by_the_sort_of_code_and_then_by_size(lab: Lab) -> None:
-    gaussian = MLP | {"bottleneck": {"kind": "gaussian", "size": 4}}
-    lab.experiment("vq", model=VQVAE, bits=80)
-    lab.experiment("pca", model=PCA, bits=128)
-    lab.experiment("linear", model=MLP | {"network": {"kind": "linear"}}, bits=64)
+def test_where_all_have_collapsed_there_is_still_a_report(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.experiment("one", collapsed=("1 code for 6 different items",))
+    lab.experiment("two", collapsed=("1 code for 6 different items",))
+    tables = Page((lab.compare(monkeypatch) / "index.html").read_text()).tables
+    assert [row[0] for row in tables[1][1:]] == ["digits-one", "digits-two"]
+
+
+def test_two_datasets_may_have_experiments_of_the_same_name(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.dataset("other")
     lab.experiment("deep", model=MLP)
-    lab.experiment("denoising", model=MLP | {"corruption": {"kind": "masking"}})
-    lab.experiment("sparse", model=MLP | {"penalties": [{"kind": "l1", "weight": 0.1}]}, bits=16)
-    lab.experiment("top", model=MLP | {"bottleneck": {"kind": "top_k", "size": 4, "active": 2}}, bits=32)
-    lab.experiment("vae", model=gaussian | {"corruption": {"kind": "masking"}})
-    columns, families = costs(read(lab))
-    assert {family: [entry.name for entry, *_ in lines] for family, lines in families.items()} == {
-        "linear": ["linear", "pca"],
-        "plain": ["deep"],
-        "regularised": ["sparse", "top", "denoising"],
-        "variational": ["vae"],
-        "discrete": ["vq"],
-    }
-    assert list(families) == ["linear", "plain", "regularised", "variational", "discrete"]
-    assert [c.key for c in columns] == ["bits_per_item", "parameters", "trial_seconds", "encode_items_per_second"]
-    board, _ = leaderboard(read(lab))
-    assert {c.key for c in board} & {c.key for c in columns} == {"bits_per_item"}  # nothing is told twice but the price
-    (_, cells, _), _ = families["linear"]
-    assert [cell.text for cell in cells] == ["64", "321", "2.5", "1,234"]
+    lab.experiment("deep", "other", model=MLP)
+    html = (lab.compare(monkeypatch) / "index.html").read_text()
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert {"experiment-digits-deep", "experiment-other-deep"} <= set(ids)
+    assert len(ids) == len(set(ids))
+
+
+@pytest.fixture
+def new_metric(monkeypatch: pytest.MonkeyPatch) -> Metric:
+    """A row that is added to the table of metrics, and nothing else."""
+    metric = Metric("sharpness", "Sharpness", "edges", "higher", "How sharp what is rebuilt is.", ".1f", per_item=True)
+    monkeypatch.setattr(boards, "METRICS", (*METRICS, metric))
+    return metric
+
+
+def test_a_metric_that_is_added_to_the_table_is_in_the_leaderboard_and_the_report(
+    lab: Lab, new_metric: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.experiment("blurred", sharpness=(2.0, 0.0))
+    lab.experiment("sharp", sharpness=(3.0, 0.0))
+    reports = lab.compare(monkeypatch)
+    html = (reports / "index.html").read_text()
+    best, board, *_ = Page(html).tables
+    assert best[-1] == ["Sharpness ↑ edges", "sharp", "3.0 3.0–3.0", "128", "–"]
+    assert board[0][-1] == "Sharpness ↑ edges"
+    assert f"<dd>{new_metric.meaning} Higher is better.</dd>" in html
+    assert '"sharpness": 3.0' in (reports / "leaderboard.json").read_text()
+    assert ",sharpness,sharpness_low,sharpness_high," in (reports / "leaderboard.csv").read_text()
