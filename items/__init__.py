@@ -1,1 +1,1 @@
-"""Raw items: from files to arrays, by the same lines for training and for serving. Knows neither of them, nor torch."""
+"""Raw items, from files to arrays, read by the same code in training and in serving."""

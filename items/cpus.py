@@ -1,4 +1,4 @@
-"""CPUs that a process may use: its affinity mask, cut by the quotas of its cgroups."""
+"""CPUs that a process may use, by its affinity mask and the quotas of its cgroups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def available_cpus(membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the CPUs that this process may use: its affinity mask, cut by its cgroups' quotas; at least 1.
+    """Return the CPUs that this process may use: by its affinity mask and its cgroups' quotas, at least 1.
 
     Args:
         membership: the file that names this process's cgroups.
@@ -19,7 +19,7 @@ def available_cpus(membership: Path = Path("/proc/self/cgroup"), mounts: Path = 
 
 
 def _cpu_quotas(membership: Path, mounts: Path) -> Iterator[float]:
-    """Give the quota, in CPUs, of every cgroup from the process's own up to the root that has one."""
+    """Yield the quotas, in CPUs, of the process's cgroup and of all above it, where they have one."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The errors of an item that cannot be read, and the words for what is wrong with a file."""
+"""Errors of items that cannot be read, and the reasons as one line of text."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from pydantic import ValidationError
 
 
 class ItemError(ValueError):
-    """An item that cannot be read: gives the reason, without the item's name, which the caller knows."""
+    """An item cannot be read. The message is the reason; the caller adds the item's name."""
 
 
 class SizeError(ItemError):
-    """A whole item of another size than the wanted one."""
+    """An item can be read, but has another size than the wanted one."""
 
 
 def one_line(text: object, longest: int = 500) -> str:
-    """Return a text in one line, cut after `longest` characters: what a damaged file holds may be of any length."""
+    """Return a text as one line, cut after `longest` characters, since a damaged file may hold text of any length."""
     line = " ".join(str(text).split())
     return line if len(line) <= longest else f"{line[:longest]} …"
 
 
 def first_error(error: ValidationError) -> str:
-    """Return what pydantic found wrong first, in one line: `key: reason`."""
+    """Return the first of pydantic's errors as one line: `key: reason`."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return one_line(f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg'].removeprefix('Value error, ')}")

@@ -1,4 +1,4 @@
-"""Files of items: regular ones only, of bounded size, and none outside of the folder that was given."""
+"""Files of items: regular files only, of bounded size, and none outside the given folder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ KINDS = {
 
 
 def open_regular(path: Path) -> FileIO:
-    """Open a regular file, or what a link to one points to. A named pipe is not waited for.
+    """Open a regular file, or the regular file that a link points to, without waiting for the writer of a named pipe.
 
     Raises:
-        ItemError: it is something else.
+        ItemError: it is not a regular file.
         OSError: it cannot be opened.
     """
     _check_regular(path.stat())
@@ -61,11 +61,11 @@ def path_within(folder: Path, name: str) -> Path:
 
 
 def read_within(folder: Path, name: str, limit: int = IMAGE_BYTES) -> tuple[bytes, os.stat_result]:
-    """Read a file below a folder: its content, and its status after that was read.
+    """Return the content of a file below a folder, and its status after it was read.
 
     Raises:
-        ItemError: it cannot be read, is not a regular file, is empty or larger than `limit` bytes, or a link out of
-            the folder.
+        ItemError: it cannot be read, is not a regular file, is empty or larger than `limit` bytes, or is a link out
+            of the folder.
     """
     try:
         with open_regular(path_within(folder, name)) as file:
@@ -87,10 +87,14 @@ def readable(name: str) -> str:
 
 
 def names_below(folder: Path, suffixes: Collection[str]) -> Iterator[str]:
-    """Walk a folder and yield the paths of files with such a suffix (in lower case), relative to it and sorted.
+    """Yield the paths of the files below a folder, relative to it and sorted.
 
-    Links to folders are not followed, they could make a circle. A folder below that cannot be listed is yielded too,
-    with a slash at its end: reading it fails, so it is not passed over in silence.
+    Links to folders are not followed, since they could make a circle. A folder that cannot be listed is yielded too,
+    with a slash at its end: reading it fails later, so that it is reported as an item that cannot be read.
+
+    Args:
+        folder: to walk.
+        suffixes: of the wanted files, in lower case.
 
     Raises:
         OSError: `folder` itself cannot be listed.

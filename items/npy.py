@@ -1,6 +1,6 @@
-"""The .npy format (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), read without trust.
+"""The .npy format (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), checked before it is used.
 
-numpy's own reader parses a header that is Python's syntax, and a damaged one makes it raise errors of many kinds.
+A header is Python syntax. numpy's own reader raises errors of many kinds where it is damaged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIMENSIONS = 32
 
 @dataclass(frozen=True)
 class Header:
-    """What a .npy file says of itself: its values begin at byte `offset`."""
+    """Header of an .npy file. Its values begin at byte `offset`."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -38,7 +38,9 @@ class Header:
 
 
 class NpyFile:
-    """An .npy array in an open file. Rows are read, not mapped: a file that is cut meanwhile must not kill the process.
+    """An .npy array in an open file.
+
+    Rows are read, not mapped: a mapped file that another process cuts would kill this process.
 
     Attributes:
         header: shape, dtype and order.
@@ -61,10 +63,10 @@ class NpyFile:
             raise
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Read rows `start` to `stop`, those of them that there are: (rows, *shape[1:]), in C order.
+        """Return rows `start` to `stop`, or up to the last, as (rows, *shape[1:]) in C order.
 
         Raises:
-            ItemError: the file has become shorter.
+            ItemError: the file has become shorter since it was opened.
         """
         header = self.header
         count = header.shape[0]
@@ -99,10 +101,10 @@ class NpyFile:
 
 
 def read_header(file: FileIO, size: int) -> Header:
-    """Read and check the header of a .npy file of `size` bytes, which must be exactly what the header says.
+    """Read and check the header of an .npy file of `size` bytes; its array must fill the rest of the file.
 
     Raises:
-        ItemError: it is damaged, or describes anything but an array of booleans or numbers.
+        ItemError: the header is damaged, does not fit the size, or describes another array than one of numbers.
     """
     start = file.read(len(MAGIC) + 2)
     length_format = LENGTHS.get(start[-2]) if start[:-2] == MAGIC and start[-1] == 0 else None
@@ -127,7 +129,7 @@ def _parse(text: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
             described = ast.literal_eval(text.decode("latin1").strip())
             kind, fortran_order, shape = described["descr"], described["fortran_order"], described["shape"]
             dtype: np.dtype[Any] = np.dtype(kind if isinstance(kind, str) else object)
-    except Exception:  # a parser, given anything at all, raises anything at all
+    except Exception:  # Python's parser raises errors of many types
         raise ItemError("its header must be a dictionary of descr, fortran_order and shape") from None
     if dtype.kind not in "biufc" or dtype.itemsize == 0:
         raise ItemError(f"its values are {str(kind)[:40]!r}, must be booleans or numbers, without pickled objects")

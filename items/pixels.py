@@ -1,4 +1,4 @@
-"""One encoded image as an array of bytes of a wanted size, whatever its format, depth, palette or orientation."""
+"""Image files as arrays of 8-bit pixels of a wanted size."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BACKGROUND = 255  # white, as browsers show what is transparent
 
 
 class Fit(BaseModel):
-    """How images of another size are brought to the wanted one.
+    """The way in which images of another size are brought to the wanted one.
 
     Attributes:
-        mode: `cover` scales an image so that it just covers the size, and cuts it around its middle.
-        filter: what the scaling resamples by.
+        mode: `cover` scales an image until it just covers the wanted size, and crops it around its middle.
+        filter: of the resampling.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,9 +36,9 @@ class Fit(BaseModel):
 
 
 def channels_of(path: Path) -> Channels | None:
-    """Return 1 for a grey image and 3 for one in colour, from the file's header alone; None where it is broken.
+    """Return 1 for a grey image and 3 for one in colour, from the file's header alone; None where that cannot be read.
 
-    An RGB file whose pixels are all grey counts as colour. A palette is grey if all of its colours are.
+    An RGB file counts as colour, even if all its pixels are grey. A palette is grey if all its colours are.
     """
     try:
         if not path.is_file():
@@ -48,14 +48,14 @@ def channels_of(path: Path) -> Channels | None:
                 palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
                 return 1 if (palette == palette[:, :1]).all() else 3
             return 1 if image.mode in GREY_MODES else 3
-    except Exception:  # it is named, with the reason, when it is decoded
+    except Exception:  # decoding it gives the reason
         return None
 
 
 def decode(content: bytes, size: tuple[int, int], channels: int, fit: Fit | None) -> NDArray[np.uint8]:
-    """Return a file's image, of several frames the first, as bytes (height, width, channels).
+    """Return an image, the first where a file has several frames, as uint8 (height, width, channels).
 
-    It is turned upright as its EXIF orientation says, put on white where it is transparent, and brought to 8 bits a
+    The image is turned upright by its EXIF orientation, put on white where it is transparent, and brought to 8 bits a
     channel.
 
     Args:
@@ -66,7 +66,7 @@ def decode(content: bytes, size: tuple[int, int], channels: int, fit: Fit | None
 
     Raises:
         SizeError: the image is of another size, and `fit` is None.
-        ItemError: why there is no image in the file, or one that is not read; without the file's name.
+        ItemError: the content is not an image, or one that is not read. The message does not name the file.
     """
     try:
         return _decode(content, size, channels, fit)
@@ -74,14 +74,14 @@ def decode(content: bytes, size: tuple[int, int], channels: int, fit: Fit | None
         raise
     except UnidentifiedImageError:
         raise ItemError(f"it is not a whole image in a format that is read ({', '.join(FORMATS)})") from None
-    except Exception as error:  # Pillow's decoders raise what their parsers trip over
+    except Exception as error:  # Pillow's decoders raise errors of many types
         raise ItemError(f"it cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def _decode(content: bytes, size: tuple[int, int], channels: int, fit: Fit | None) -> NDArray[np.uint8]:
     if not content:
         raise ItemError("it is empty")
-    # From memory: from a path, Pillow maps plain TIFF files and then forgets how they are to be turned.
+    # From memory: given a path, Pillow maps uncompressed TIFF files and then ignores their orientation.
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         count, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
         if limit is not None and count > limit:
@@ -98,7 +98,7 @@ def _decode(content: bytes, size: tuple[int, int], channels: int, fit: Fit | Non
 
 def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F":
-        raise ItemError("its pixels are floating-point numbers, whose range nobody knows")
+        raise ItemError("its pixels are floating-point numbers, whose range is not known")
     if image.mode[0] == "I":
         image = _from_sixteen_bits(image)
     if image.has_transparency_data:
@@ -111,5 +111,5 @@ def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
 def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     values: NDArray[Any] = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
-        raise ItemError(f"its pixels go from {values.min()} to {values.max()}, at most 16 bits without a sign are read")
-    return Image.fromarray(np.rint(values / 257).astype(np.uint8))  # Pillow itself would cut at 255
+        raise ItemError(f"its pixels range from {values.min()} to {values.max()}, must be within 0 to 65535")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))  # Pillow itself would clip at 255

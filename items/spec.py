@@ -1,4 +1,4 @@
-"""What one item of data is, whatever it shows: an image, a vector of counts, a sequence."""
+"""The type of one item of data: its kind, shape and numbers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ ItemKind = Literal["image", "vector"]
 
 
 class ItemSpec(BaseModel):
-    """One item as it is stored and as a bundle takes it.
+    """The type of one raw item, as it is stored and as an encoder takes it.
 
-    Images are (height, width, channels) and uint8, as cameras and decoders give them. Vectors are (dimensions,).
+    Images are uint8 (height, width, channels). Vectors are (dimensions,).
 
     Attributes:
-        fit: how files of other sizes were brought to `shape`; None where items do not come from image files.
+        fit: the way in which image files of other sizes were brought to `shape`; None where items do not come from
+            image files.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,5 +43,5 @@ class ItemSpec(BaseModel):
         return self.values * (8 if self.dtype == "uint8" else 32)
 
     def scaled(self, items: npt.NDArray[Any]) -> npt.NDArray[np.floating[Any]]:
-        """Return raw items (n, *shape) in the scale that models rebuild: bytes as 0-1, numbers as they are."""
+        """Return raw items (n, *shape) in the scale of a model's output: bytes as 0 to 1, floats as they are."""
         return items.astype(np.float32) / 255.0 if self.dtype == "uint8" else items

@@ -1,1 +1,1 @@
-"""Bundles as they are served: loaded, run by ONNX Runtime, and put to work on inputs of any size."""
+"""Bundles loaded, run by ONNX Runtime, and used to encode inputs of any size."""

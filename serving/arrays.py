@@ -14,7 +14,7 @@ from serving.batches import Chunk, InputError, Stamp, fingerprint_of
 
 
 class ArrayFile:
-    """Rows of an .npy file; a row's id is its number. Rows of floats must be finite."""
+    """Rows of an .npy file. A row's id is its number. A row with a NaN or an infinity is broken."""
 
     def __init__(self, path: Path, item: ItemSpec) -> None:
         try:
@@ -36,7 +36,7 @@ class ArrayFile:
         self.fingerprint = fingerprint_of(["npy", *self._stamp.content])
 
     def chunks(self, start: int, size: int) -> Iterator[Chunk]:
-        """Read the rows from `start` on."""
+        """Yield the rows from `start` on."""
         for first in range(start, self.total, size):
             try:
                 items = self._file.rows(first, first + size)
@@ -48,10 +48,10 @@ class ArrayFile:
             broken: dict[int, str] = {}
             if items.dtype.kind == "f":
                 finite = np.isfinite(items.reshape(len(items), -1)).all(axis=1)
-                broken = {int(row): "it has values that are NaN or infinite" for row in np.flatnonzero(~finite)}
+                broken = {int(row): "it holds NaN or infinity" for row in np.flatnonzero(~finite)}
                 items = items[finite] if broken else items
             yield Chunk(ids, items, broken)
 
     def check_unchanged(self) -> None:
-        """Raise InputError if the file is not the one that was opened, or was written to."""
+        """Raise InputError if the file was written to or replaced since it was opened."""
         self._stamp.check(Path(self.path))

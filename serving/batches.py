@@ -1,7 +1,6 @@
-"""What it is to be an input: entries read in order, cut into batches of whole items, the broken ones told.
+"""Inputs as batches of items, in order and a few at a time, with the broken items beside them.
 
-However many items there are, only a few batches are in memory. An item that cannot be read is told by its id and the
-reason, and the rest goes on; whoever reads decides whether to stop.
+An item that cannot be read is reported with its id and the reason; the caller decides whether to stop there.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ ENCODE_AGAIN = "encode it again, with --overwrite, when nothing writes to it"
 
 
 class InputError(ValueError):
-    """An input that cannot be read at all, or an item of it: says which, and what is allowed."""
+    """An input, or an item of it, cannot be read: the message says which, why, and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,13 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Batch:
-    """Items that follow one another in the input, whole; and those between them that cannot be read.
+    """Consecutive items of an input: those that could be read, and those between them that could not.
 
     Attributes:
         ids: of the whole items, n.
-        items: (n, *item shape), of the item contract's dtype.
-        skipped: the others, in the input's order.
-        stop: the position in the input after the last item of this batch, whole or not.
+        items: (n, *item shape), of the item's dtype.
+        skipped: the broken items, in the input's order.
+        stop: the position in the input after this batch's last item, whole or broken.
     """
 
     ids: list[str]
@@ -51,14 +50,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What a source reads at once: entry i of the input has ids[i], and a reason in `broken` or a row in `items`."""
+    """Consecutive items of an input as a source reads them.
+
+    Attributes:
+        ids: of all items.
+        items: the whole ones, (n, *item shape).
+        broken: the reasons of the others, by their position in `ids`.
+    """
 
     ids: list[str]
     items: NDArray[Any]
     broken: dict[int, str]
 
     def skipped(self, first: int, stop: int) -> list[Skipped]:
-        """Tell the broken ones among entries `first` to `stop`."""
+        """Return the broken items among those from position `first` to `stop`."""
         return [Skipped(self.ids[place], why) for place, why in self.broken.items() if first <= place < stop]
 
 
@@ -67,8 +72,8 @@ class Source(Protocol):
 
     Attributes:
         path: as it was given.
-        total: entries, whole or not.
-        fingerprint: changes when the input, or how it is read, does.
+        total: items, whole or broken.
+        fingerprint: changes with the input and with the way in which it is read.
     """
 
     path: str
@@ -76,20 +81,20 @@ class Source(Protocol):
     fingerprint: str
 
     def chunks(self, start: int, size: int) -> Iterator[Chunk]:
-        """Read the entries from position `start` on, in order, at most `size` at once.
+        """Yield the items from position `start` on, in order, at most `size` at once.
 
         Raises:
-            InputError: the input was changed since it was opened.
+            InputError: the input has changed since it was opened.
         """
 
     def check_unchanged(self) -> None:
-        """Raise InputError if what has been read may be something else than what was opened."""
+        """Raise InputError if the input may have changed since it was opened."""
 
 
 def batches(source: Source, size: int, start: int = 0) -> Iterator[Batch]:
-    """Cut a source into batches of exactly `size` whole items, in the input's order; only the last may be smaller.
+    """Yield a source's items in batches of exactly `size` whole ones, in the input's order; the last may be smaller.
 
-    The last batch has no items where only broken ones were left. Broken entries are told with the next whole item.
+    A broken item is in the batch of the next whole one. The last batch has no items where only broken ones were left.
     """
     ids: list[str] = []
     rows: list[NDArray[Any]] = []
@@ -97,7 +102,7 @@ def batches(source: Source, size: int, start: int = 0) -> Iterator[Batch]:
     position = start
     for chunk in source.chunks(start, size):
         whole = [place for place in range(len(chunk.ids)) if place not in chunk.broken]
-        begin = told = 0  # of this chunk's whole items, and of its entries, what no batch has yet
+        begin = reported = 0  # the first whole item, and the first of all, that no batch has yet
         while begin < len(whole):
             taken = whole[begin : begin + size - len(ids)]
             ids += [chunk.ids[place] for place in taken]
@@ -105,9 +110,9 @@ def batches(source: Source, size: int, start: int = 0) -> Iterator[Batch]:
             begin += len(taken)
             if len(ids) == size:
                 stop = taken[-1] + 1
-                yield Batch(ids, np.concatenate(rows), skipped + chunk.skipped(told, stop), position + stop)
-                ids, rows, skipped, told = [], [], [], stop
-        skipped += chunk.skipped(told, len(chunk.ids))
+                yield Batch(ids, np.concatenate(rows), skipped + chunk.skipped(reported, stop), position + stop)
+                ids, rows, skipped, reported = [], [], [], stop
+        skipped += chunk.skipped(reported, len(chunk.ids))
         position += len(chunk.ids)
         rows = rows or [chunk.items[:0]]
     if ids or skipped:
@@ -116,7 +121,7 @@ def batches(source: Source, size: int, start: int = 0) -> Iterator[Batch]:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What shows that a file was written to or replaced: size in bytes, modification time in nanoseconds, inode."""
+    """Marks of a file's state: its size in bytes, modification time in nanoseconds, and inode."""
 
     size: int
     modified: int
@@ -124,20 +129,20 @@ class Stamp:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        """Return the stamp of a file with such a status."""
+        """Return the stamp of a file by its status."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
     @property
     def content(self) -> tuple[int, int]:
-        """What stays the same in a copy that keeps the times."""
+        """Those marks that a copy has too, if it keeps the times."""
         return self.size, self.modified
 
     def check(self, path: Path) -> None:
-        """Raise InputError if the file at `path` has another stamp by now."""
+        """Raise InputError if the file at `path` has another stamp now."""
         try:
             now = Stamp.of(path.stat())
         except OSError as error:
-            raise InputError(f"{path}: cannot be found any more while it is encoded: {error.strerror}") from error
+            raise InputError(f"{path}: was removed while it was encoded: {error.strerror}") from error
         if now != self:
             how = (
                 f"it had {self.size} bytes and has {now.size} now"

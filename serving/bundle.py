@@ -1,8 +1,8 @@
-"""A bundle as it is used: raw items in, codes out and back, through ONNX Runtime.
+"""Bundles in use: raw items to codes and back, through ONNX Runtime.
 
     bundle = Bundle.load("models:/mnist-vqvae@champion")
     codes = bundle.encode(images)        # (60000, 28, 28, 1) uint8 → (60000, 49) uint16
-    rebuilt = bundle.decode(codes)       # → (60000, 28, 28, 1) float32, 0 to 1, unclipped
+    rebuilt = bundle.decode(codes)       # → (60000, 28, 28, 1) float32, about 0 to 1, not clipped
 
 `serving.manifest` describes the files of a bundle's folder.
 """
@@ -25,25 +25,25 @@ from serving.sessions import open_session
 
 __all__ = ["BATCH_SIZE", "Bundle", "BundleError"]
 
-BATCH_SIZE = 512  # items a run of a graph; float codes are the same to the bit where batches are cut alike
+BATCH_SIZE = 512  # items a run of a graph; codes of floats are the same to the bit only in batches of the same size
 
 Side = Literal["encoder", "decoder"]
 
 
 class Bundle:
-    """One model, ready to encode and decode. Graphs are opened at their first use; calls may come from any thread.
+    """One model, ready to encode and decode. Graphs are opened at their first use. Any thread may call it.
 
     Attributes:
-        folder: where the bundle lies.
-        manifest: what it promises.
-        threads: threads of each session.
+        folder: of the bundle's files.
+        manifest: their description.
+        threads: of each session.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
         self.folder = folder
         self.manifest = manifest
         self.threads = threads
-        _check_contracts(folder / MANIFEST, manifest)
+        _check_graphs(folder / MANIFEST, manifest)
 
     @classmethod
     def load(cls, source: str | Path, threads: int | None = None) -> Bundle:
@@ -51,10 +51,10 @@ class Bundle:
 
         Args:
             source: a folder, or `models:/name@alias`, `models:/name/version`.
-            threads: of each session; by default as many as there are CPUs for this process.
+            threads: of each session; by default the number of CPUs that this process may use.
 
         Raises:
-            BundleError: the bundle is not whole or not what its manifest says.
+            BundleError: the bundle is damaged, or not as its manifest says.
             RegistryError: the registry cannot be reached or has no such model.
         """
         if threads is not None and threads < 1:
@@ -64,17 +64,17 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """The experiment that made the bundle."""
+        """The model's name, such as `mnist-deep` for the experiment `deep` of the dataset `mnist`."""
         return self.manifest.name
 
     @property
     def discrete(self) -> bool:
-        """Whether codes are integers below `manifest.code.levels`."""
+        """True if codes are integers below `manifest.code.levels`."""
         return self.manifest.code.levels is not None
 
     @property
     def feature_dimensions(self) -> int:
-        """Numbers that `embed` gives for an item."""
+        """The length of the vector that `embed` returns for an item."""
         shape = _tensor(self.manifest, "encoder", "embedding" if self.discrete else "codes").shape
         return math.prod(size for size in shape[1:] if size is not None)
 
@@ -90,7 +90,7 @@ class Bundle:
     def embed(self, items: NDArray[Any], batch_size: int = BATCH_SIZE) -> NDArray[Any]:
         """Encode raw items (n, *item shape) to float32 features (n, feature_dimensions).
 
-        Real codes are their own features; for discrete codes they are the codebook vectors, one after another.
+        The features of a real code are the code itself, those of a discrete code its codebook vectors, concatenated.
 
         Raises:
             BundleError: the items' dtype or shape is not what the bundle takes.
@@ -100,10 +100,10 @@ class Bundle:
         return _run(self._encoder, output.name, items, batch_size, output).reshape(len(items), self.feature_dimensions)
 
     def decode(self, codes: NDArray[Any], batch_size: int = BATCH_SIZE) -> NDArray[Any]:
-        """Decode codes (n, *code shape) to items (n, *item shape), float32; images 0 to 1, unclipped.
+        """Decode codes (n, *code shape) to items (n, *item shape), float32; images about 0 to 1, not clipped.
 
         Raises:
-            BundleError: the bundle has no decoder, or the codes' dtype, shape or values are not its own.
+            BundleError: the bundle has no decoder, or the codes' dtype, shape or values are not those of its encoder.
         """
         output = _tensor(self.manifest, "decoder", "items")
         return _run(self._decoder, "items", self._checked_codes(codes), batch_size, output)
@@ -141,13 +141,13 @@ class Bundle:
 
 
 def _run(
-    session: onnxruntime.InferenceSession, output: str, values: NDArray[Any], batch_size: int, face: TensorSpec
+    session: onnxruntime.InferenceSession, output: str, values: NDArray[Any], batch_size: int, spec: TensorSpec
 ) -> NDArray[Any]:
-    """Run a graph over batches cut in order; (n, ...) in, (n, ...) out."""
+    """Return a graph's output (n, ...) for values (n, ...), batch after batch."""
     if batch_size < 1:
         raise BundleError(f"batch_size is {batch_size}, at least 1 is needed")
     (argument,) = session.get_inputs()
-    result = np.empty((len(values), *(size or 0 for size in face.shape[1:])), face.dtype)
+    result = np.empty((len(values), *(size or 0 for size in spec.shape[1:])), spec.dtype)
     for start in range(0, len(values), batch_size):
         batch = np.ascontiguousarray(values[start : start + batch_size])
         try:
@@ -165,7 +165,7 @@ def _run(
 def _graph(manifest: Manifest, side: Side) -> Graph:
     graph = manifest.encoder if side == "encoder" else manifest.decoder
     if graph is None:
-        raise BundleError(f"the bundle {manifest.name} has no decoder: its codes cannot be decoded")
+        raise BundleError(f"the bundle {manifest.name} has no decoder, its codes cannot be decoded")
     return graph
 
 
@@ -178,8 +178,8 @@ def _tensor(manifest: Manifest, side: Side, name: str) -> TensorSpec:
     return tensors[name]
 
 
-def _check_contracts(path: Path, manifest: Manifest) -> None:
-    """Check that the graphs' faces in the manifest are those of its items and codes."""
+def _check_graphs(path: Path, manifest: Manifest) -> None:
+    """Check that the graphs' inputs and outputs in the manifest fit its items and codes."""
     item, code = manifest.item, manifest.code
     expected: list[tuple[Side, str, str, tuple[int | None, ...]]] = [
         ("encoder", "items", item.dtype, item.shape),
@@ -191,5 +191,5 @@ def _check_contracts(path: Path, manifest: Manifest) -> None:
         found = _tensor(manifest, side, name)
         if found.dtype != dtype or found.shape[1:] != shape:
             raise BundleError(
-                f"{path}: {name} of the {side} is {found.dtype} {found.shape[1:]}, the contract says {dtype} {shape}"
+                f"{path}: {name} of the {side} is {found.dtype} {found.shape[1:]}, must be {dtype} {shape}"
             )

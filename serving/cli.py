@@ -1,4 +1,4 @@
-"""The command line: `hourglass encode`, `decode` and `models`, and what other rooms add to it."""
+"""The command line: `hourglass encode`, `decode`, `models`, and the commands that other packages add."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ app = typer.Typer(
 
 
 class OnError(StrEnum):
-    """What to do at an item that cannot be read."""
+    """Reaction to an item that cannot be read."""
 
     stop = "stop"
     skip = "skip"
 
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A bundle's folder, or models:/name@alias.")]
-Out = Annotated[str, typer.Option("--out", "-o", help="The folder to write.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Items a run of the model.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the model; by default one a CPU.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A bundle's folder, such as bundles/mnist/deep, or models:/NAME@ALIAS.")
+]
+Out = Annotated[str, typer.Option("--out", "-o", help="The folder to write to.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Items in a batch.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads that run the model; by default one for each CPU.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -52,14 +54,14 @@ def _show_version(wanted: bool) -> None:
     try:
         typer.echo(f"hourglass {version('hourglass')}")
     except PackageNotFoundError:
-        typer.echo("hourglass, not installed: run from its sources")
+        typer.echo("hourglass, run from its sources without installation")
     raise typer.Exit
 
 
 @app.callback()
 def _hourglass(
     _: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Encode items with a trained autoencoder, and decode them again."""
@@ -77,14 +79,14 @@ def encode(
         bool | None,
         typer.Option(
             "--resize/--strict",
-            help="Fit images of another size, or refuse them; by default, fit them as the model's own were.",
+            help="Scale and crop images of another size, or refuse them; by default as in training.",
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another job's codes in the folder.")] = False,
-    column: Annotated[str | None, typer.Option(help="The Parquet file's column of images.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace codes of another job in the folder.")] = False,
+    column: Annotated[str | None, typer.Option(help="The Parquet file's column of images, if it has several.")] = None,
 ) -> None:
-    """Encode a folder, an array or a table into Parquet shards of codes. A job that was killed goes on where it was."""
+    """Encode a folder, an array or a table into Parquet shards of codes. A job that was killed resumes."""
     bundle = Bundle.load(model, threads)
     items = open_input(source, bundle.manifest.item, resize=resize, column=column)
     with _progress("encoding", items.total) as advance:
@@ -97,13 +99,13 @@ def encode(
 
 @app.command()
 def decode(
-    codes: Annotated[str, typer.Argument(metavar="CODES_DIR", help="A folder that encode has written.")],
+    codes: Annotated[str, typer.Argument(metavar="CODES_DIR", help="A folder written by encode.")],
     model: Model,
     out: Out,
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = None,
 ) -> None:
-    """Decode a folder of codes into pictures, or one array."""
+    """Decode a folder of codes into PNG files, or into one array for items that are not images."""
     bundle = Bundle.load(model, threads)
     with _progress("decoding", read_codes_manifest(local_path(codes)).items) as advance:
         count = decode_from_shards(codes, bundle, out, batch_size=batch_size, progress=advance)
@@ -112,8 +114,8 @@ def decode(
 
 @app.command()
 def models() -> None:
-    """List the registered models, which encode and decode take as models:/name@alias or models:/name/version."""
-    head = ("model", "version", "aliases", "squared error", "bits per item", "made")
+    """List the registered models. Encode and decode take them as models:/NAME@ALIAS or models:/NAME/VERSION."""
+    head = ("model", "version", "aliases", "squared error", "bits per item", "created")
     rows = [
         (
             model.name,
@@ -126,7 +128,7 @@ def models() -> None:
         for model in registered_models()
     ]
     console = Console()
-    if not console.is_terminal:  # for grep, cut and sort: a line each, nothing left out
+    if not console.is_terminal:  # for grep, cut and sort: a line a model, nothing shortened
         sys.stdout.writelines("\t".join(row) + "\n" for row in (head, *rows))
         return
     table = Table(*(Column(title, overflow="fold") for title in head))
@@ -136,7 +138,7 @@ def models() -> None:
 
 
 def _add(point: EntryPoint) -> None:
-    """Add a command of another package, loaded only when it is run."""
+    """Add a command of another package, which is imported only when it is run."""
 
     @app.command(name=point.name, help=f"{point.name.capitalize()} the project around this folder ({point.module}).")
     def command() -> None:
@@ -158,17 +160,17 @@ for _point in entry_points(group="hourglass.commands"):
 
 @contextmanager
 def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal, on stderr, so that stdout stays the command's own."""
+    """Show a progress bar on stderr, if that is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda entries: bar.advance(task, entries)
+        yield lambda count: bar.advance(task, count)
 
 
 def main() -> None:
-    """Run the command line. What can be expected to go wrong is one line on stderr and exit code 1."""
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is refused, by its name
+    """Run the command line. An expected error is one line on stderr and exit code 1."""
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # they are refused with an error
     try:
         app()
     except EXPECTED_ERRORS as error:

@@ -1,10 +1,9 @@
-"""The decode job: shards of codes in; pictures, or one array, out. The folder of results is whole or absent."""
+"""The decode job: from shards of codes to image files, or to one array. The folder of results is whole or absent."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from items.atomic import written_whole
 from serving.bundle import BATCH_SIZE, Bundle
 from serving.inputs import local_path
 from serving.locks import locked
@@ -31,21 +31,21 @@ def decode_from_shards(
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], None] = lambda items: None,
 ) -> int:
-    """Decode a folder of shards into a new folder and return the number of items.
+    """Decode a folder of codes into a new folder and return the number of items.
 
-    Images become PNG files named by their ids; other items become rows of `items.npy`, float32. `index.jsonl` has a
-    line per item, in order: its id, and its file or row.
+    Images become PNG files named by their ids. Other items become rows of `items.npy`, float32. `index.jsonl` has a
+    line for each item, in order, with its id and its file or row.
 
     Args:
         codes: a folder that `encode_to_shards` has finished.
         bundle: the one that made the codes.
         out: a folder that does not exist, or is empty.
-        batch_size: items a run of the decoder.
+        batch_size: items in a batch.
         progress: called with the number of items done since the last call.
 
     Raises:
-        ShardsError: the codes are not whole or of another bundle, or `out` holds something.
-        LockedError: another process is writing `out`.
+        ShardsError: the codes are damaged or of another bundle, or `out` is not empty.
+        LockedError: another process is writing to `out`.
     """
     codes, out = local_path(codes), local_path(out).absolute()
     if not out.name:
@@ -61,16 +61,13 @@ def decode_from_shards(
     out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out.with_name(f".{out.name}.lock"), out):
         if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-            raise ShardsError(f"{out}: holds something already; give a folder that does not exist or is empty")
-        partial = out.with_name(f".{out.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+            raise ShardsError(f"{out}: is not empty; give a folder that does not exist or is empty")
         decoded = _decoded(codes, manifest, bundle, batch_size, progress)
-        if bundle.manifest.item.kind == "image":
-            _write_pictures(partial, decoded)
-        else:
-            _write_rows(partial, decoded, manifest.items)
-        partial.replace(out)
+        with written_whole(out) as new:
+            if bundle.manifest.item.kind == "image":
+                _write_pictures(new, decoded)
+            else:
+                _write_rows(new, decoded, manifest.items)
     return manifest.items
 
 
@@ -110,7 +107,7 @@ def _write_rows(folder: Path, decoded: Iterator[tuple[list[str], NDArray[Any]]],
 
 
 def _free_name(folder: Path, identity: str, row: int) -> str:
-    """Return a file name for an id: in this folder, of plain characters, and not taken by an id that looks like it."""
+    """Return a file name for an id: in this folder, of plain characters, and not in use for another id."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", identity.removesuffix(".png"))[:NAME_LENGTH].lstrip(".-") or "item"
     while (folder / f"{name}.png").exists():
         name = f"{name}~{row}"

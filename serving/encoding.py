@@ -1,4 +1,4 @@
-"""The encode job: an input in, shards of codes out. It stops at the first broken item, or lists it and goes on."""
+"""The encode job: from an input to shards of codes. At a broken item it stops, or lists the item and goes on."""
 
 from __future__ import annotations
 
@@ -37,28 +37,29 @@ def encode_to_shards(
     batch_size: int = BATCH_SIZE,
     shard_size: int = SHARD_SIZE,
     overwrite: bool = False,
-    progress: Callable[[int], None] = lambda entries: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> CodesManifest:
-    """Encode an input into a folder of shards; a job that was stopped goes on where it was.
+    """Encode an input into a folder of shards. A job that was stopped goes on after its last finished shard.
 
-    Batches are cut in the input's order, so that codes are those of `bundle.encode` of all whole items to the bit.
-    Shards of an earlier run are checked by their digests, and encoded again where they are missing or damaged.
+    Codes are the same to the bit as those of `bundle.encode` for all whole items at once, in the input's order. Shards
+    of an earlier run are checked by their digests, and encoded again where they are missing or damaged.
 
     Args:
-        source: from `open_input`.
-        bundle: encodes.
+        source: the input, from `open_input`.
+        bundle: with the encoder.
         out: the folder of shards.
         on_error: at a broken item `stop`, or `skip` it and list it in the manifest.
-        batch_size: items a run of the encoder.
-        shard_size: items a shard, rounded up to whole batches.
-        overwrite: replace what another job left in `out`.
-        progress: called with the number of entries done since the last call.
+        batch_size: items in a batch.
+        shard_size: items in a shard, rounded up to whole batches.
+        overwrite: replace the codes of another job in `out`.
+        progress: called with the number of items, whole or broken, that were done since the last call.
 
     Returns:
-        The manifest, as written; that of the earlier run where the job is already finished.
+        The manifest as it was written, by an earlier run if that finished the job.
 
     Raises:
-        InputError: an item is broken and `on_error` is `stop`, or every item is; or the input changed meanwhile.
+        InputError: an item is broken and `on_error` is `stop`, all items are broken, or the input changed while it was
+            encoded.
         ShardsError: `out` holds another job's codes and `overwrite` is not set.
         LockedError: another process is writing to `out`.
     """
@@ -74,7 +75,9 @@ def encode_to_shards(
     folder = local_path(out)
     read = Path(source.path).resolve()
     if read.parent == folder.resolve() and SHARD_FILE.fullmatch(read.name):
-        raise InputError(f"{source.path}: lies in {folder} and is named as a shard; give another folder for the codes")
+        raise InputError(
+            f"{source.path}: is in {folder} and has the name of a shard; give another folder for the codes"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK, folder):
         writer = ShardWriter(folder, job, bundle.manifest.code, overwrite=overwrite)
@@ -89,7 +92,7 @@ def encode_to_shards(
 
 @dataclass
 class _Shard:
-    """A shard in the making."""
+    """Items and codes of a shard that is not yet full."""
 
     ids: list[str] = field(default_factory=list)
     codes: list[NDArray[Any]] = field(default_factory=list)
@@ -102,14 +105,16 @@ def _repair(source: Source, bundle: Bundle, writer: ShardWriter, progress: Calla
     start = 0
     for index, record in enumerate(writer.finished):
         if not writer.is_whole(index):
-            # What is broken among their items was skipped before.
-            with closing(_encoded_shards(source, bundle, writer.job, start, "skip", lambda entries: None)) as shards:
+            # The broken items among them were skipped before.
+            with closing(_encoded_shards(source, bundle, writer.job, start, "skip", lambda count: None)) as shards:
                 shard = next(shards, _Shard())
             source.check_unchanged()
             if not shard.ids:
-                raise InputError(f"{source.path}: has no items from {start} on, {record.shard.file} was made of some")
+                raise InputError(
+                    f"{source.path}: has no items from position {start} on, but {record.shard.file} holds codes of some"
+                )
             writer.replace(index, shard.ids, np.concatenate(shard.codes))
-            log.warning("%s was missing or damaged: encoded again", writer.folder / record.shard.file)
+            log.warning("%s was missing or damaged and was encoded again", writer.folder / record.shard.file)
         progress(record.shard.stop - start)
         start = record.shard.stop
 
@@ -124,7 +129,7 @@ def _encode(
         writing: Future[None] | None = None
         for shard in _encoded_shards(source, bundle, writer.job, writer.stop, on_error, progress):
             if writing is not None:
-                writing.result()  # one shard is written while the next is encoded, and no more are held
+                writing.result()  # so that at most two shards are in memory
             source.check_unchanged()
             if shard.ids:
                 codes = np.concatenate(shard.codes)
@@ -144,7 +149,7 @@ def _encode(
 def _encoded_shards(
     source: Source, bundle: Bundle, job: Job, start: int, on_error: OnError, progress: Callable[[int], None]
 ) -> Generator[_Shard]:
-    """Encode batch after batch, and give shards as they fill; the last may have fewer items, or only skipped ones."""
+    """Yield full shards of encoded items; the last may have fewer, or only skipped items."""
     shard = _Shard(stop=start)
     for batch in batches(source, job.batch_size, start):
         skipped = [SkippedItem(id=item.id, reason=item.reason) for item in batch.skipped]
@@ -164,4 +169,4 @@ def _encoded_shards(
 
 def _stop_at(skipped: Sequence[SkippedItem]) -> None:
     if skipped:
-        raise InputError(f"{skipped[0].id}: {skipped[0].reason} (to go on without such items: --on-error skip)")
+        raise InputError(f"{skipped[0].id}: {skipped[0].reason} (`--on-error skip` leaves such items out)")

@@ -17,13 +17,13 @@ from serving.images import Encoded, ImageDecoder
 
 
 class FolderOfImages:
-    """Image files below a folder, sorted by path; a file's id is its path in the folder, with slashes."""
+    """Image files below a folder, sorted by path. A file's id is its path in the folder, with slashes."""
 
     def __init__(self, path: Path, item: ItemSpec, resize: bool | None) -> None:
         self.path = str(path)
         self._folder = path
         self._decoder = ImageDecoder(item, resize)
-        self._seen = array("q")  # a hash of each file's name and stamp
+        self._seen = array("q")  # hashes of the files' names and stamps
         digest = hashlib.sha256(fingerprint_of(["folder", *self._decoder.settings]).encode())
         for name in names_below(path, SUFFIXES):
             stamp = self._stamp(name)
@@ -33,11 +33,11 @@ class FolderOfImages:
         self.fingerprint = digest.hexdigest()
 
     def chunks(self, start: int, size: int) -> Iterator[Chunk]:
-        """Decode the files from the `start`-th on."""
+        """Yield the images from position `start` on."""
         return self._decoder.ahead(self._files(start), size)
 
     def check_unchanged(self) -> None:
-        """Do nothing: each file is checked when it has been read."""
+        """Do nothing: each file is checked after it was read."""
 
     def _files(self, start: int) -> Iterator[Encoded]:
         count = 0
@@ -51,23 +51,23 @@ class FolderOfImages:
                 f"{ENCODE_AGAIN}"
             )
 
-    def _read(self, place: int, name: str) -> bytes:
-        """Read the file that was at this place when the folder was opened.
+    def _read(self, position: int, name: str) -> bytes:
+        """Return the content of the file that was at this position when the folder was opened.
 
         Raises:
             ItemError: it cannot be read.
-            InputError: it is another one, or was written to.
+            InputError: it is another file now, or was written to.
         """
         try:
             content, status = read_within(self._folder, name)
         except ItemError:
-            self._check(place, name, self._stamp(name))
+            self._check(position, name, self._stamp(name))
             raise
-        self._check(place, name, Stamp.of(status).content)
+        self._check(position, name, Stamp.of(status).content)
         return content
 
-    def _check(self, place: int, name: str, stamp: tuple[int, ...]) -> None:
-        if place >= self.total or hash((name, stamp)) != self._seen[place]:
+    def _check(self, position: int, name: str, stamp: tuple[int, ...]) -> None:
+        if position >= self.total or hash((name, stamp)) != self._seen[position]:
             raise InputError(
                 f"{self.path}: changed while it was encoded: {readable(name)} was written to, added or replaced, "
                 f"or a file before it removed; {ENCODE_AGAIN}"
@@ -77,4 +77,4 @@ class FolderOfImages:
         try:
             return Stamp.of((self._folder / name).stat()).content
         except OSError:
-            return ()  # it is named, with the reason, when it is read
+            return ()  # reading it gives the reason

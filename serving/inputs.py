@@ -1,4 +1,4 @@
-"""Inputs by what they are: an .npy array, a folder of images, a Parquet file."""
+"""Inputs of every kind: an .npy array, a folder of images, a Parquet file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Batch", "InputError", "Skipped", "Source", "batches", "open_input"]
 
 
 def open_input(path: str | Path, item: ItemSpec, *, resize: bool | None = None, column: str | None = None) -> Source:
-    """Open an input for a bundle that takes such items.
+    """Open an input for a bundle.
 
     Args:
-        path: an .npy file (n, *item shape) of any items; for images also a folder of image files, or a Parquet file
-            with a column of encoded images.
-        item: what the bundle takes.
-        resize: bring images of another size to the item's (True), or call them broken (False); by default they are
-            brought to it where the model was trained on image files, by `item.fit`.
+        path: an .npy file (n, *item shape); for images also a folder of image files, or a Parquet file with a column of
+            encoded images.
+        item: the items that the bundle takes.
+        resize: scale and crop images of another size (True), or call them broken (False); by default `item.fit`
+            decides, which is set where the model was trained on image files.
         column: the Parquet file's column of images, where it has several.
 
     Raises:
-        InputError: the input is not there, holds nothing, or holds something else.
+        InputError: the input is not there, is empty, or holds other items.
     """
     path = local_path(path)
     source: Source
@@ -38,9 +38,9 @@ def open_input(path: str | Path, item: ItemSpec, *, resize: bool | None = None, 
     elif path.suffix in (".parquet", ".pq"):
         source = ParquetOfImages(path, item, resize, column)
     else:
-        raise InputError(f"{path}: a folder of images, an .npy or a .parquet file can be read, not *{path.suffix}")
+        raise InputError(f"{path}: must be a folder of images, an .npy file or a .parquet file")
     if source.total == 0:
-        raise InputError(f"{path}: no items there")
+        raise InputError(f"{path}: holds no items")
     return source
 
 
@@ -51,5 +51,5 @@ def local_path(path: str | Path) -> Path:
         InputError: it is a URL.
     """
     if "://" in str(path):
-        raise InputError(f"{path}: is a URL, must be a file or folder of this machine")
+        raise InputError(f"{path}: is a URL, must be a file or folder on this machine")
     return Path(path)

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock on a folder that is gone when its process is, however it ends."""
+"""A lock for a single writer of a folder; the system releases it when its process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class LockedError(ValueError):
-    """Another process writes there: says which."""
+    """Another process writes to the folder: the message says which."""
 
 
 @contextmanager
@@ -29,10 +29,10 @@ def locked(path: Path, folder: Path) -> Iterator[None]:
             file.seek(0)
             owner = file.read(200).strip() or "another process"
             file.close()
-            raise LockedError(f"{folder}: {owner} is writing there; wait for it, or give another folder") from None
+            raise LockedError(f"{folder}: {owner} is writing to it; wait for it, or give another folder") from None
         if _is_at(file.fileno(), path):
             break
-        file.close()  # its holder removed it between opening and locking: that lock binds nobody
+        file.close()  # its holder removed it between opening and locking, so others lock another file
     with file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}\n")
@@ -40,7 +40,7 @@ def locked(path: Path, folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if _is_at(file.fileno(), path):  # where somebody removed it, what is there now is another's
+            if _is_at(file.fileno(), path):  # else it was removed, and another process may hold a new file
                 path.unlink(missing_ok=True)
 
 

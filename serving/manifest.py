@@ -1,4 +1,4 @@
-"""The bundle's contract on disk: two ONNX graphs and a manifest, checked whole before anything runs.
+"""The bundle on disk: two ONNX graphs and a manifest, all checked before anything runs.
 
 bundles/<dataset>/<experiment>/encoder.onnx   raw items in, codes out
 bundles/<dataset>/<experiment>/decoder.onnx   codes in, items out (absent where a model cannot decode)
@@ -24,23 +24,23 @@ MANIFEST = "bundle.json"
 
 
 class BundleError(ValueError):
-    """A bundle that cannot be used: says which file, what is wrong and what was expected."""
+    """A bundle cannot be used: the message names the file, what is wrong and what was expected."""
 
 
-class _Contract(BaseModel):
+class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TensorSpec(_Contract):
-    """A graph's input or output. `null` in `shape` is an axis of any length; the first is the batch."""
+class TensorSpec(_Record):
+    """An input or output of a graph. `null` in `shape` is an axis of any length; the first axis is the batch."""
 
     name: str
     dtype: Literal["uint8", "uint16", "int32", "int64", "float32"]
     shape: tuple[int | None, ...]
 
 
-class Graph(_Contract):
-    """One ONNX file: its content and its face."""
+class Graph(_Record):
+    """One ONNX file: its digest, its inputs and its outputs."""
 
     file: str
     sha256: str
@@ -48,43 +48,45 @@ class Graph(_Contract):
     outputs: tuple[TensorSpec, ...]
 
 
-class BatchCheck(_Contract):
+class BatchCheck(_Record):
     """ONNX against torch on real items, for one batch size."""
 
     batch: int
     items: int
-    encoder_difference: float = Field(description="largest |onnx - torch| of a real code or a discrete one's embedding")
+    encoder_difference: float = Field(
+        description="largest |onnx - torch| of real codes, or of the embedding of discrete ones"
+    )
     codes_compared: int | None = Field(
         default=None,
-        description="elements of discrete codes, or units that sparse ones keep; null in earlier bundles",
+        description="elements of discrete codes, or units that sparse codes keep; null in earlier bundles",
     )
-    codes_different: int = Field(description="those of them that differ")
-    codes_different_beyond_ties: int = Field(description="those that differ where the two choices are no numeric tie")
+    codes_different: int = Field(description="number of these that differ")
+    codes_different_beyond_ties: int = Field(description="number of these that differ and are no numeric tie")
     decoder_difference: float = Field(
-        description="largest |onnx - torch| of a rebuilt value; both relative to the largest"
+        description="largest |onnx - torch| of rebuilt values; like `encoder_difference` relative to the largest value"
     )
 
 
-class Certificate(_Contract):
-    """Proof that the ONNX graphs compute what the trained model computes."""
+class Certificate(_Record):
+    """The comparison of the ONNX graphs with the trained model."""
 
     passed: bool
     failures: tuple[str, ...]
     batches: tuple[BatchCheck, ...]
     tolerance: float = Field(description="bound on encoder and decoder differences, relative to the largest value")
     tie_bound: float = Field(
-        description="gap between two choices up to which they are a tie, relative to the spread of all; in bundles "
-        "without `different_bound`, to their size"
+        description="gap between two choices up to which they are a tie, relative to the spread of all choices; "
+        "relative to their size in bundles without `different_bound`"
     )
     different_bound: float | None = Field(
         default=None,
-        description="share of the codes compared that may differ as ties; null in earlier bundles",
+        description="share of the compared codes that may differ as ties; null in earlier bundles",
     )
     random_operators: tuple[str, ...]
 
     @property
     def summary(self) -> str:
-        """What was found, in a line: `largest difference 1e-06, 6 of 100352 codes differ (all ties)`."""
+        """The result in one line: `largest difference 1e-06, 6 of 100352 codes differ (all ties)`."""
         worst = max((max(c.encoder_difference, c.decoder_difference) for c in self.batches), default=0.0)
         compared = sum(c.codes_compared or 0 for c in self.batches)
         different = sum(c.codes_different for c in self.batches)
@@ -96,7 +98,7 @@ class Certificate(_Contract):
         return ", ".join(found)
 
 
-class Manifest(_Contract):
+class Manifest(_Record):
     """bundle.json, version 1."""
 
     format: Literal["hourglass/bundle"] = "hourglass/bundle"
@@ -107,7 +109,7 @@ class Manifest(_Contract):
     encoder: Graph
     decoder: Graph | None
     certificate: Certificate
-    versions: dict[str, str] = Field(description="of the libraries that made the graphs")
+    versions: dict[str, str] = Field(description="of the libraries that wrote the graphs")
     data_digest: str
     settings_digest: str
     weights_digest: str
@@ -122,12 +124,12 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check a bundle's manifest and the digests of its files.
 
     Raises:
-        BundleError: the folder has no manifest, it does not meet the contract, or a file's content is not what the
-            manifest says.
+        BundleError: the folder has no manifest, the manifest is not valid, or a file's content is not the one that the
+            manifest describes.
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError(f"{folder}: no {MANIFEST} there, so it is not a bundle")
+        raise BundleError(f"{folder}: has no {MANIFEST}, so it is not a bundle")
     content = path.read_bytes()
     try:
         manifest = Manifest.model_validate_json(content)

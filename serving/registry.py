@@ -1,6 +1,6 @@
-"""The model registry: the one place in this room that knows MLflow (mlflow-skinny), and only when it is asked for.
+"""The model registry, by mlflow-skinny, which is imported at the first use. No other module of serving uses MLflow.
 
-A registered model's folder of artifacts holds a bundle in its subfolder `bundle/`.
+A registered model's artifacts hold the bundle in the folder `bundle/`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SUBFOLDER = "bundle"
 _URI = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
-# What SQLite says of a file's content, and not of the disk, of permissions or of who else writes.
+# SQLite's errors about a file's content; others are about the disk, permissions or another writer.
 _DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class RegistryError(RuntimeError):
-    """The registry cannot be reached, or has no such model."""
+    """The registry cannot be reached, or does not have the model."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,23 @@ class RegisteredModel:
 
 
 def is_registry_uri(source: str | Path) -> bool:
-    """Return whether a bundle is asked for from the registry, rather than from a folder."""
+    """Return whether a bundle's source is a URI of the registry, not a folder."""
     return isinstance(source, str) and source.startswith(SCHEME)
 
 
 def resolve(uri: str) -> Path:
     """Return the local folder of a registered bundle.
 
-    Artifacts that lie on this machine are used where they are; others are downloaded to a folder that lasts as long
-    as the process.
+    Artifacts on this machine are used where they are. Others are downloaded to a folder that is deleted at exit.
 
     Args:
         uri: `models:/name@alias` or `models:/name/version`.
 
     Raises:
-        RegistryError: the URI is malformed, there is no such model, or the registry cannot be reached.
+        RegistryError: the URI is not valid, the model is not registered, or the registry cannot be reached.
     """
     if (match := _URI.fullmatch(uri)) is None:
-        raise RegistryError(f"{uri}: not a model's URI; models:/name@alias and models:/name/version are")
+        raise RegistryError(f"{uri}: not the URI of a model, must be models:/NAME@ALIAS or models:/NAME/VERSION")
     tracking = tracking_uri()
     with _mlflow_errors(f"{uri} in {tracking}", tracking):
         client = _client(tracking)
@@ -113,7 +112,7 @@ def tracking_uri() -> str:
         RegistryError: neither is there.
     """
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-        if (database := database_of(uri)) and not database.is_file():  # MLflow would make an empty one
+        if (database := database_of(uri)) and not database.is_file():  # MLflow would create an empty one
             raise RegistryError(f"MLFLOW_TRACKING_URI is {uri}, and there is no file {database}")
         return uri
     here = Path.cwd()
@@ -124,13 +123,13 @@ def tracking_uri() -> str:
 
 
 def database_of(tracking: str) -> Path | None:
-    """Return the file of a tracking store that is one SQLite database; None of a server or another database."""
+    """Return the file of a tracking store that is one SQLite database; None for a server or another database."""
     path = tracking.partition(":///")[2].partition("?")[0]
     return Path(path) if tracking.startswith("sqlite") and path else None
 
 
 def remedy_of(error: BaseException, tracking: str) -> str | None:
-    """Return what to do about a database that is half made, damaged, or another MLflow's; None of other errors."""
+    """Return the remedy for a database that is incomplete, damaged, or of another MLflow; None for other errors."""
     if (database := database_of(tracking)) is None:
         return None
     causes: list[object] = []
@@ -141,7 +140,8 @@ def remedy_of(error: BaseException, tracking: str) -> str | None:
     codes = [getattr(one, "sqlite_errorcode", 0) & 0xFF for one in causes]
     if not any(code in _DAMAGED for code in codes) and "out-of-date database schema" not in str(error):
         return None
-    return f"{database} is half made, damaged, or another MLflow's: delete it and run `python -m pipelines.register`"
+    remedy = "delete it and run `python -m pipelines.register`"
+    return f"{database} is incomplete, damaged, or of another version of MLflow: {remedy}"
 
 
 def _client(tracking: str) -> Any:
@@ -170,7 +170,7 @@ def _download(artifacts: str, tracking: str) -> Path:
 
 @contextmanager
 def _mlflow_errors(subject: str, tracking: str) -> Iterator[None]:
-    """Turn whatever MLflow raises, and it raises a dozen libraries' errors, into one readable line."""
+    """Turn errors of MLflow, and of the many libraries that it uses, into one readable line."""
     try:
         yield
     except ImportError as error:
@@ -180,8 +180,8 @@ def _mlflow_errors(subject: str, tracking: str) -> Iterator[None]:
     except Exception as error:
         if "UnsupportedModelRegistryStoreURI" in type(error).__name__:
             raise RegistryError(
-                f"{subject}: mlflow-skinny reads a database only beside two packages: pip install sqlalchemy alembic"
+                f"{subject}: to read a database, mlflow-skinny needs two more packages: pip install sqlalchemy alembic"
             ) from error
         reason = " ".join(str(error).split())[:400]
-        told = [subject, reason, remedy_of(error, tracking)]
-        raise RegistryError(": ".join(part for part in told if part)) from error
+        parts = [subject, reason, remedy_of(error, tracking)]
+        raise RegistryError(": ".join(part for part in parts if part)) from error

@@ -1,8 +1,8 @@
-"""The codes' contract on disk: Parquet shards of one size, and a manifest that is written last.
+"""Codes on disk: Parquet shards of one size, and a manifest that is written last.
 
 part-00000.parquet …   columns `id` (string) and `code` (fixed-size list of the code's dtype, flattened)
-manifest.json          what the codes are of, how many, the shards' digests, the items that were skipped
-.progress/             while the job runs: what it is, and what each finished shard holds
+manifest.json          the job, the number of codes, the shards' digests, the items that were skipped
+.progress/             while the job runs: the job, and a record of each finished shard
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ShardsError(ValueError):
-    """A folder of codes that cannot be read or written: says which file, what is wrong and what was expected."""
+    """A folder of codes cannot be read or written: the message names the file, what is wrong and what was expected."""
 
 
 class _Record(BaseModel):
@@ -58,46 +58,46 @@ class _Sealed(_Record):
 
 
 class Bundled(_Record):
-    """The bundle that made the codes."""
+    """The bundle that encoded the items."""
 
     name: str
     digest: str
 
 
 class Job(_Record):
-    """What decides every byte of the shards. Another job never goes on with this one's shards."""
+    """Everything that decides the shards' bytes. Only the same job goes on with a job's shards."""
 
     bundle: Bundled
-    fingerprint: str = Field(description="of the input: changes when it, or how it is read, does")
+    fingerprint: str = Field(description="of the input; changes with it and with the way in which it is read")
     batch_size: Size
     shard_size: Size
 
 
 class SkippedItem(_Record):
-    """An item that has no code, and why."""
+    """An item without a code, and the reason."""
 
     id: str
     reason: str
 
 
 class Shard(_Record):
-    """One Parquet file of `count` codes."""
+    """A Parquet file of `count` codes."""
 
     file: str
     count: Size
-    stop: Count = Field(description="the input's entries up to here are in this or earlier shards, or skipped")
+    stop: Count = Field(description="items before this position of the input are in this or earlier shards, or skipped")
     sha256: str
 
 
 class FinishedShard(_Sealed):
-    """A finished shard's record, while the job runs; and the items skipped since the shard before."""
+    """The record of a finished shard while the job runs, with the items skipped since the shard before."""
 
     shard: Shard
     skipped: tuple[SkippedItem, ...]
 
 
 class CodesManifest(_Sealed):
-    """manifest.json, version 2. Its digest covers all but the times, which differ from run to run."""
+    """manifest.json, version 2. Its digest covers all but the times, which differ between runs."""
 
     UNSEALED: ClassVar[frozenset[str]] = frozenset({"digest", "seconds", "items_per_second"})
 
@@ -117,7 +117,7 @@ class CodesManifest(_Sealed):
         stop = 0
         for index, shard in enumerate(self.shards):
             if shard.stop - stop < shard.count:
-                raise ValueError(f"{shard.file} counts {shard.count} items of entries {stop} to {shard.stop}")
+                raise ValueError(f"{shard.file} counts {shard.count} items from position {stop} to {shard.stop}")
             stop = shard.stop
             if shard.file != shard_file(index):
                 raise ValueError(f"shard {index} is {shard.file[:40]!r}, must be {shard_file(index)!r}")
@@ -128,17 +128,19 @@ class CodesManifest(_Sealed):
         if (total := sum(shard.count for shard in self.shards)) != self.items:
             raise ValueError(f"items is {self.items}, the shards count {total}")
         if stop > self.items + len(self.skipped):
-            raise ValueError(f"the shards end at entry {stop}, {self.items} items and {len(self.skipped)} skipped")
+            raise ValueError(
+                f"the shards end at position {stop}, after {self.items} items and {len(self.skipped)} skipped"
+            )
         return self
 
 
 def shard_file(index: int) -> str:
-    """Return the name of the shard with this number."""
+    """Return the file name of a shard by its number."""
     return f"part-{index:05d}.parquet"
 
 
 def shard_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder that are named as shards are."""
+    """Yield the files of a folder that have the name of a shard."""
     return (path for path in sorted(folder.iterdir()) if SHARD_FILE.fullmatch(path.name))
 
 
@@ -146,19 +148,19 @@ def read_codes_manifest(folder: Path) -> CodesManifest:
     """Read and check a folder's manifest.
 
     Raises:
-        ShardsError: the folder holds no finished codes, or the manifest does not meet the contract.
+        ShardsError: the folder holds no finished codes, or the manifest is not valid.
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ShardsError(f"{folder}: no {MANIFEST} there, so it holds no finished codes")
+        raise ShardsError(f"{folder}: has no {MANIFEST}, so it holds no finished codes")
     return read_record(path, CodesManifest)
 
 
 def check_shards(folder: Path, manifest: CodesManifest) -> None:
-    """Check a folder's shards against its manifest: all there, of as many rows as it says, and no others.
+    """Check a folder's shards against its manifest: their names, and the number of rows of each.
 
     Raises:
-        ShardsError: names the first file that is not as the manifest says.
+        ShardsError: a shard is missing, has another number of rows, or is not in the manifest.
     """
     check_no_others(folder, len(manifest.shards))
     for shard in manifest.shards:
@@ -170,18 +172,20 @@ def check_shards(folder: Path, manifest: CodesManifest) -> None:
 
 
 def check_no_others(folder: Path, count: int) -> None:
-    """Raise ShardsError if the folder holds files named as shards, other than the first `count`."""
+    """Raise ShardsError if the folder holds other shards than the first `count`."""
     known = {shard_file(index) for index in range(count)}
     for path in shard_files(folder):
         if path.name not in known:
-            raise ShardsError(f"{path}: a shard of unknown origin; remove it, give another folder, or overwrite all")
+            raise ShardsError(
+                f"{path}: is a shard of another job; remove it, give another folder, or use `--overwrite`"
+            )
 
 
 def rows_of(path: Path) -> int:
-    """Return the rows of a shard, from its footer.
+    """Return the number of rows of a shard, from its footer.
 
     Raises:
-        ShardsError: it is no Parquet file.
+        ShardsError: it is not a Parquet file.
     """
     try:
         return int(pq.read_metadata(path.absolute()).num_rows)
@@ -190,14 +194,14 @@ def rows_of(path: Path) -> int:
 
 
 def read_codes(folder: str | Path, manifest: CodesManifest | None = None) -> Iterator[tuple[list[str], NDArray[Any]]]:
-    """Read a folder of codes, a shard at a time: ids, n, and codes (n, *code shape).
+    """Yield the codes of a folder, a shard at a time: ids, n, and codes (n, *code shape).
 
     Args:
-        folder: that `encode_to_shards` has finished.
-        manifest: the folder's, where it was read before.
+        folder: finished by `encode_to_shards`.
+        manifest: of the folder, if it was read before.
 
     Raises:
-        ShardsError: the manifest or a shard is missing, or is not what the manifest says.
+        ShardsError: the manifest or a shard is missing or damaged.
     """
     folder = Path(folder)
     manifest = manifest or read_codes_manifest(folder)
@@ -230,7 +234,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     """Read a JSON file of a folder of codes.
 
     Raises:
-        ShardsError: it does not meet the contract, or is not as it was written.
+        ShardsError: it is not valid, or was changed after it was written.
     """
     content = path.read_bytes()
     try:
@@ -242,5 +246,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     except ValueError as error:
         raise ShardsError(f"{path}: {one_line(error)}") from error
     if isinstance(record, _Sealed) and record.digest != found:
-        raise ShardsError(f"{path}: it was changed: digest is {record.digest[:64]!r}, of its content {found!r}")
+        raise ShardsError(
+            f"{path}: it was changed, its digest is {record.digest[:64]!r}, that of its content {found!r}"
+        )
     return record

@@ -17,14 +17,14 @@ from serving.batches import Chunk, InputError, Stamp, fingerprint_of
 from serving.images import Encoded, ImageDecoder
 
 BATCH_BYTES = 1 << 27  # of the rows that are unpacked at once
-EXPANSION = 100  # a column larger than that may unpack to so many times its bytes; encoded images hardly compress
-READ_BYTES = 1 << 20  # of a column that are read ahead: without, a whole row group of it is
+EXPANSION = 100  # a column larger than that may unpack to 100 times its bytes; encoded images hardly compress
+READ_BYTES = 1 << 20  # of a column that are read ahead; by default that is a whole row group
 
 
 class ParquetOfImages:
     """Rows of a Parquet file with a column of encoded images: binary, or Hugging Face's struct<bytes, path>.
 
-    A row's id is its `id` column's, where there is one, else its number.
+    A row's id comes from the column `id`; without one it is the row's number.
     """
 
     def __init__(self, path: Path, item: ItemSpec, resize: bool | None, column: str | None) -> None:
@@ -44,11 +44,11 @@ class ParquetOfImages:
         self.fingerprint = fingerprint_of(["parquet", self._column, *self._decoder.settings, *self._stamp.content])
 
     def chunks(self, start: int, size: int) -> Iterator[Chunk]:
-        """Decode the rows from `start` on."""
+        """Yield the images from row `start` on."""
         return self._decoder.ahead(self._rows(start, size), size)
 
     def check_unchanged(self) -> None:
-        """Raise InputError if the file is not the one that was opened, or was written to."""
+        """Raise InputError if the file was written to or replaced since it was opened."""
         self._stamp.check(Path(self.path))
 
     def _rows(self, start: int, size: int) -> Iterator[Encoded]:
@@ -60,7 +60,7 @@ class ParquetOfImages:
                 first += count
 
     def _group(self, file: pq.ParquetFile, group: int, first: int, start: int, size: int) -> Iterator[Encoded]:
-        """Give the images of a row group whose first row is `first`, but for those before `start`."""
+        """Yield the images of a row group whose first row is `first`, from row `start` on."""
         at_once = self._rows_at_once(file.metadata.row_group(group), group, size)
         row = first
         for table in file.iter_batches(at_once, row_groups=[group], columns=self._columns, use_threads=False):
@@ -78,9 +78,9 @@ class ParquetOfImages:
             )
 
     def _rows_at_once(self, row_group: pq.RowGroupMetaData, group: int, size: int) -> int:
-        """Return how many rows, `size` at most, surely unpack to about BATCH_BYTES or less.
+        """Return a number of rows, at most `size`, that unpack to about BATCH_BYTES at most.
 
-        One value in a dictionary, or a prefix that values share, may be repeated in every row.
+        Every row may repeat one value of a dictionary, or a prefix that values share.
         """
         mean = repeated = 0
         for chunk in map(row_group.column, range(row_group.num_columns)):
@@ -102,7 +102,7 @@ class ParquetOfImages:
 
     @contextmanager
     def _opened(self) -> Iterator[pq.ParquetFile]:
-        # Not mapped: a file that is cut meanwhile would kill the process.
+        # Not mapped: a mapped file that another process cuts would kill this process.
         try:
             open_regular(Path(self.path)).close()
             with pq.ParquetFile(Path(self.path).absolute(), buffer_size=READ_BYTES, pre_buffer=False) as file:
@@ -130,7 +130,7 @@ def _image_column(path: Path, schema: pa.Schema, column: str | None) -> str:
     found = images if column is None else [name for name in images if name == column]
     if len(found) != 1:
         wanted = "one column of encoded images" if column is None else f"the column of encoded images {column!r}"
-        raise InputError(f"{path}: needs {wanted}; it has {images or 'none'} among {schema.names}")
+        raise InputError(f"{path}: must have {wanted}; it has {images or 'none'} among {schema.names}")
     return str(found[0])
 
 

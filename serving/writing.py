@@ -1,6 +1,6 @@
-"""Writing a folder of codes, so that a killed job goes on after its last finished shard and ends with the same bytes.
+"""Writing of a folder of codes: a killed job goes on after its last finished shard and ends with the same bytes.
 
-A shard is whole or absent, and it counts as finished only when its record lies in `.progress/`.
+A shard is whole or absent, and is finished when its record is in `.progress/`.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ SHARD_SIZE = 65536  # items
 
 
 class ShardWriter:
-    """Writes one job's shards into a folder, going on where an earlier run of the same job was stopped.
+    """Writes the shards of a job into a folder, from where an earlier run of the same job was stopped.
 
     Attributes:
-        finished: records of the shards that were finished; `is_whole` says whether one is still what it was.
-        manifest: that of an earlier run which finished the same job; then there is nothing left to add.
+        finished: records of the finished shards; see `is_whole`.
+        manifest: of an earlier run that finished the job; then nothing is left to add.
     """
 
     def __init__(self, folder: Path, job: Job, code: CodeSpec, *, overwrite: bool) -> None:
@@ -57,12 +57,12 @@ class ShardWriter:
         self.manifest: CodesManifest | None = None
         self.finished: list[FinishedShard] = []
         if overwrite and not self._is_unfinished():
-            self._disown()
+            self._claim()
         if (folder / MANIFEST).exists():
             self.manifest = read_codes_manifest(folder)
             _check_same(folder, "finished codes", self.manifest.job, job)
             check_no_others(folder, len(self.manifest.shards))
-            shutil.rmtree(folder / PROGRESS, ignore_errors=True)  # of a run that was killed after its last write
+            shutil.rmtree(folder / PROGRESS, ignore_errors=True)  # of a run that was killed after it wrote the manifest
             self.finished = [FinishedShard(shard=shard, skipped=()) for shard in self.manifest.shards]
         elif (folder / PROGRESS / JOB).exists():
             _check_same(folder, "unfinished codes", read_record(folder / PROGRESS / JOB, Job), job)
@@ -77,7 +77,7 @@ class ShardWriter:
 
     @property
     def stop(self) -> int:
-        """Entries of the input that are in finished shards, or skipped before them."""
+        """The position in the input after the last finished shard."""
         return self.finished[-1].shard.stop if self.finished else 0
 
     @property
@@ -88,13 +88,13 @@ class ShardWriter:
         return tuple(item for record in self.finished for item in record.skipped)
 
     def is_whole(self, index: int) -> bool:
-        """Return whether a finished shard is there and has the content that was written."""
+        """Return whether a finished shard is there, with the content that was written."""
         shard = self.finished[index].shard
         path = self.folder / shard.file
         return path.is_file() and sha256_of(path) == shard.sha256 and rows_of(path) == shard.count
 
     def add(self, ids: list[str], codes: NDArray[Any], stop: int, skipped: Sequence[SkippedItem]) -> None:
-        """Write the next shard: ids, n; codes (n, *code shape); and the items skipped up to entry `stop`."""
+        """Write the next shard: ids, n; codes (n, *code shape); and the items skipped up to position `stop`."""
         file = shard_file(len(self.finished))
         partial = self._partial_shard(file, ids, codes)
         shard = Shard(file=file, count=len(ids), stop=stop, sha256=sha256_of(partial))
@@ -104,10 +104,10 @@ class ShardWriter:
         self.finished.append(record)
 
     def replace(self, index: int, ids: list[str], codes: NDArray[Any]) -> None:
-        """Write a finished shard once more, in place of a damaged one.
+        """Write a finished shard again, in place of a missing or damaged one.
 
         Raises:
-            ShardsError: the content is not what it was.
+            ShardsError: the content is not the same as before.
         """
         shard = self.finished[index].shard
         partial = self._partial_shard(shard.file, ids, codes)
@@ -119,11 +119,11 @@ class ShardWriter:
         if not same:
             raise ShardsError(
                 f"{self.folder / shard.file}: missing or damaged, and its items give other bytes now, as they may with "
-                "other versions of the libraries; encode all of them into another folder"
+                "other versions of the libraries; encode the whole input into another folder"
             )
 
     def finish(self, source: str, last_skipped: Sequence[SkippedItem], seconds: float, encoded: int) -> CodesManifest:
-        """Write the manifest and drop the records of progress."""
+        """Write the manifest and remove the records of progress."""
         manifest = CodesManifest(
             job=self.job,
             input=source,
@@ -134,28 +134,28 @@ class ShardWriter:
             seconds=seconds,
             items_per_second=encoded / seconds if seconds else 0.0,
         ).sealed()
-        check_shards(self.folder, manifest)  # somebody may have removed what was written
+        check_shards(self.folder, manifest)  # another process may have removed some
         self._write_json(self.folder / MANIFEST, manifest)
         shutil.rmtree(self.folder / PROGRESS)
         return manifest
 
     def _is_unfinished(self) -> bool:
-        """Return whether the folder holds this job already, so that a killed one goes on under the same command."""
+        """Return whether the folder holds this job, not finished: then it goes on, even with `--overwrite`."""
         try:
             begun = read_record(self.folder / PROGRESS / JOB, Job)
         except (OSError, ShardsError):
             return False
         return begun == self.job and not (self.folder / MANIFEST).exists()
 
-    def _disown(self) -> None:
-        """Make the folder this job's, with no shard finished, in an order in which a kill does no harm."""
+    def _claim(self) -> None:
+        """Give the folder to this job, with no shard finished. The order of the steps makes a kill harmless."""
         for path in (self.folder / PROGRESS).glob("part-*"):
             path.unlink()
         self._write_json(self.folder / PROGRESS / JOB, self.job)
         (self.folder / MANIFEST).unlink(missing_ok=True)
 
     def _records(self) -> Iterator[FinishedShard]:
-        """Give the records of finished shards in order, up to the first that is missing or cannot be right."""
+        """Yield the records of finished shards in order, up to the first that is missing or not valid."""
         stop, size = 0, self.job.shard_size
         for index in count():
             try:
@@ -191,7 +191,7 @@ class ShardWriter:
         publish(partial, path)
 
 
-def _check_same(folder: Path, what: str, found: Job, wanted: Job) -> None:
+def _check_same(folder: Path, codes: str, found: Job, wanted: Job) -> None:
     different = {
         "bundle": (found.bundle.digest[:12], wanted.bundle.digest[:12]),
         "input": (found.fingerprint[:12], wanted.fingerprint[:12]),
@@ -201,6 +201,6 @@ def _check_same(folder: Path, what: str, found: Job, wanted: Job) -> None:
     for name, (there, here) in different.items():
         if there != here:
             raise ShardsError(
-                f"{folder}: holds {what} of another job ({name}: {there} there, {here} now); "
-                "give another folder, or overwrite them"
+                f"{folder}: holds {codes} of another job ({name}: {there} there, {here} now); "
+                "give another folder, or use `--overwrite`"
             )

@@ -24,13 +24,16 @@ class Epoch:
     Attributes:
         number: 1 for the first.
         metrics: `train_…` and `validation_…` figures.
-        state: everything needed to go on from here. It refers to live tensors: save it before asking for the next
-            epoch.
+        state: everything needed to go on from here.
+        weights: the weights and buffers by which the epoch was validated, those of the model unless they were averaged.
+
+    Both refer to live tensors: save them before asking for the next epoch.
     """
 
     number: int
     metrics: dict[str, float]
     state: State
+    weights: dict[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ class PCA(Model):
         train, validation = measure(self, items), measure(self, as_tensor(run.validation))
         metrics = {f"train_{name}": value for name, value in train.items()}
         metrics |= {f"validation_{name}": value for name, value in validation.items()}
-        yield Epoch(1, metrics, State({f"model.{k}": v for k, v in self.state_dict().items()}, {"epoch": 1}))
+        state = State({f"model.{name}": tensor for name, tensor in self.state_dict().items()}, {"epoch": 1})
+        yield Epoch(1, metrics, state, self.state_dict())
 
     @torch.no_grad()
     def _solve(self, items: Tensor) -> None:

@@ -26,9 +26,7 @@ def summarize(project: Project, results: Sequence[ExperimentResult], studies: Se
     )
 
 
-def _sources(
-    project: Project, results: Sequence[ExperimentResult], studies: Sequence[StudyResult]
-) -> Iterator[Path]:
+def _sources(project: Project, results: Sequence[ExperimentResult], studies: Sequence[StudyResult]) -> Iterator[Path]:
     for result in results:
         place = result.dataset, result.name
         yield project.data(result.dataset) / SCHEMA_FILE

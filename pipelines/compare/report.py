@@ -74,9 +74,7 @@ def section(result: ExperimentResult) -> dict[str, Any]:
     record, raw = result.record, result.schema.item.bits
     items = result.schema.splits.test.arrays["items"].file
     return {
-        "facts": [
-            (METRIC[key], cell(result, METRIC[key], None)) for key in FACTS if result.value(key) is not None
-        ],
+        "facts": [(METRIC[key], cell(result, METRIC[key], None)) for key in FACTS if result.value(key) is not None],
         "settings": dict(flatten(record.model)),
         "trials": [(trial, trial.best(record.objective)) for trial in record.trials],
         "short_paths": short_paths(list(record.space)),

@@ -43,7 +43,9 @@ def write_reports(
         (partial / "leaderboard.json").write_text(json.dumps(rows, indent=1) + "\n")
         write_table(partial / "leaderboard.csv", list(rows[0]), rows)
         points = [row for row in rows if row["squared_error"] is not None]
-        write_table(partial / "rate_distortion.csv", ["dataset", "experiment", "bits_per_item", "squared_error"], points)
+        write_table(
+            partial / "rate_distortion.csv", ["dataset", "experiment", "bits_per_item", "squared_error"], points
+        )
         pictures = dict(draw_pictures(results, partial))
         (partial / "index.html").write_text(render_report(results, pictures, studies), encoding="utf-8")
         for one in studies:

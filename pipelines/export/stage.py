@@ -1,63 +1,50 @@
-"""export: the best trial's model as a bundle with a passing certificate.
+"""export: the best models of a dataset's experiments as bundles with passing certificates.
 
-python -m pipelines.export EXPERIMENT
+python -m pipelines.export DATASET [--only EXPERIMENT]…
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-from components.data import PreparedDataset, open_dataset
-from components.models import Model
-from items.atomic import written_whole
-from pipelines.export.certificate import UNPROVEN, certify
-from pipelines.export.graphs import export_decoder, export_encoder
-from pipelines.project import Project, StageError
-from pipelines.sweep.record import RunRecord, digest_of, read_model, read_record
-from serving.bundle import Bundle
-from serving.manifest import MANIFEST, Certificate, Manifest
+from components.data.contract import SCHEMA_FILE
+from components.data.schema import read_schema
+from pipelines.export.work import export
+from pipelines.project import Project, model_name
+from pipelines.settings.params import load_params
+from pipelines.sweep.record import read_record
+from pipelines.units.key import code_digest, digest_of
+from pipelines.units.run import run_units
+from pipelines.units.unit import Unit, delete_others
+from serving.manifest import read_manifest
 
 
-def main(name: str) -> None:
-    """Export one experiment's best model."""
+def main(dataset: str, only: Sequence[str] = ()) -> None:
+    """Export the best models of a dataset's experiments."""
     project = Project.here()
-    record = read_record(project.run(name))
-    dataset = open_dataset(project.data(record.dataset))
-    model = read_model(project.run(name), record, dataset.schema.item)
-    certificate = export(model, record, dataset, project.bundle(name))
-    sys.stdout.write(f"{name}: certified; {certificate.summary}\n")
+    params = load_params(project)
+    names = list(params.experiments_of(dataset, only))
+    run_units(project, [plan(project, dataset, name) for name in names])
+    for name in names:
+        summary = read_manifest(project.bundle(dataset, name)).certificate.summary
+        sys.stdout.write(f"{model_name(dataset, name)}: certified; {summary}\n")
+    delete_others(project.bundle(dataset, "any").parent, params.experiments_of(dataset))
 
 
-def export(model: Model, record: RunRecord, dataset: PreparedDataset, folder: Path) -> Certificate:
-    """Write a bundle: whole, or not at all.
-
-    Raises:
-        StageError: the graphs do not compute what the model computes; nothing is written.
-    """
-    with written_whole(folder) as made:
-        draft = Manifest(
-            name=record.experiment,
-            item=model.item,
-            code=model.code,
-            encoder=export_encoder(model, made),
-            decoder=export_decoder(model, made),
-            certificate=UNPROVEN,
-            versions={package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxruntime")},
-            data_digest=dataset.schema.digest,
-            settings_digest=digest_of(record.model.model_dump(mode="json")),
-            weights_digest=record.weights_sha256,
-            digest="",
-        )
-        certificate = certify(model, Bundle(made, draft, threads=1), dataset.array("test"))
-        if not certificate.passed:
-            raise StageError(f"{record.experiment}: no certificate: " + "; ".join(certificate.failures))
-        write_manifest(made, draft.model_copy(update={"certificate": certificate}))
-    return certificate
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write bundle.json with its digest."""
-    sealed = manifest.model_copy(update={"digest": manifest.computed_digest()})
-    (folder / MANIFEST).write_text(sealed.model_dump_json(indent=1))
+def plan(project: Project, dataset: str, name: str) -> Unit:
+    """Return the unit that exports an experiment."""
+    run, data = project.run(dataset, name), project.data(dataset)
+    record, schema = read_record(run), read_schema(data / SCHEMA_FILE)
+    model = record.model
+    return Unit(
+        name=model_name(dataset, name),
+        key=digest_of(
+            code_digest(export.__module__), name, model, record.weights_sha256, record.data_digest, schema.digest
+        ),
+        work=export,
+        place=project.bundle(dataset, name),
+        arguments={"name": model_name(dataset, name)},
+        inputs={"run": run, "data": data},
+        seconds=3.0,
+    )

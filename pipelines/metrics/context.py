@@ -11,10 +11,10 @@ import numpy.typing as npt
 from components import metrics as item_metrics
 from components.data.contract import PreparedDataset
 from components.data.schema import SplitName
+from items.code import CodeSpec
 from items.spec import ItemSpec
 from pipelines.project import StageError
 from serving.bundle import Bundle
-from serving.manifest import CodeContract
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +39,7 @@ class EvaluationContext:
         return self.dataset.schema.item
 
     @property
-    def code(self) -> CodeContract:
+    def code(self) -> CodeSpec:
         """The codes."""
         return self.bundle.manifest.code
 

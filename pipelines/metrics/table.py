@@ -16,9 +16,9 @@ from components import metrics as item_metrics
 from pipelines.metrics.classes import knn_correct, probe_correct
 from pipelines.metrics.collapse import distinct_codes
 from pipelines.metrics.context import PROBED, Array, EvaluationContext
+from pipelines.metrics.similarity import SIDE, ssims
 
 FOUR_DIGITS = "four significant digits"
-SSIM_SIDE = 7  # pixels of the smallest window
 
 Compute = Callable[[EvaluationContext], float | Array]
 Applies = Callable[[EvaluationContext], bool]
@@ -83,7 +83,7 @@ def _shows_images(context: EvaluationContext) -> bool:
 
 
 def _fits_ssim(context: EvaluationContext) -> bool:
-    return _shows_images(context) and min(context.item.shape[:2]) >= SSIM_SIDE
+    return _shows_images(context) and min(context.item.shape[:2]) >= SIDE
 
 
 def _classified(context: EvaluationContext) -> bool:
@@ -92,12 +92,6 @@ def _classified(context: EvaluationContext) -> bool:
 
 def _discrete(context: EvaluationContext) -> bool:
     return context.discrete
-
-
-def _ssim(context: EvaluationContext) -> Array:
-    found = item_metrics.ssims(context.scaled, context.rebuilt)
-    assert found is not None, "the images are large enough"  # noqa: S101
-    return found
 
 
 def _knn(context: EvaluationContext) -> Array:
@@ -135,7 +129,7 @@ METRICS: tuple[Metric, ...] = (
            ".2f", lambda c: item_metrics.psnrs(c.squared_errors / c.item.values), _shows_images, per_item=True),
     Metric("ssim", "SSIM", "0–1", "higher",
            "Structural similarity: how similar the local patterns of light and contrast are. 1 is identical.",
-           ".3f", _ssim, _fits_ssim, per_item=True),
+           ".3f", lambda c: ssims(c.scaled, c.rebuilt), _fits_ssim, per_item=True),
     Metric("knn_accuracy", "k-NN", "% right", "higher",
            "Test items whose class the majority of the five nearest training codes has. No model saw a class in "
            "training.",

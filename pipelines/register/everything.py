@@ -53,7 +53,9 @@ def check_certificate(result: ExperimentResult) -> None:
     """Raise StageError where a bundle's certificate did not pass."""
     certificate = result.manifest.certificate
     if not certificate.passed:
-        raise StageError(f"{result.model}: not registered, its certificate did not pass: {'; '.join(certificate.failures)}")
+        raise StageError(
+            f"{result.model}: not registered, its certificate did not pass: {'; '.join(certificate.failures)}"
+        )
 
 
 def dvc_stages(project: Project) -> dict[str, str]:

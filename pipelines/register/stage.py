@@ -37,4 +37,6 @@ def check_files(project: Project, summary: Summary) -> None:
         StageError: names one that is not.
     """
     for path in summary.changed(project):
-        raise StageError(f"{project.root / path}: has changed since `compare` read it; run `python -m pipelines.compare`")
+        raise StageError(
+            f"{project.root / path}: has changed since `compare` read it; run `python -m pipelines.compare`"
+        )

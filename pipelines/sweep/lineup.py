@@ -98,6 +98,7 @@ class Lineup:
             "name": sweep.name,
             "number": number,
             "parameters": trials[number].parameters,
+            "sweep_started": min(trial.started for trial in trials.values()),
             "until": self._segments[sweep.name][number],
             "journal": journal.folder.url,
             "cpus": cpus,

@@ -168,7 +168,8 @@ class Live:
 
     def epoch(self, config: Config, metrics: dict[str, Any]) -> None:
         """Log an epoch of a trial."""
-        self._tracking[config["name"]].epoch(config["number"], config["parameters"], metrics)
+        result = metrics | {"sweep_started": config["sweep_started"]}
+        self._tracking[config["name"]].epoch(config["number"], config["parameters"], result)
 
     def complete(self, name: str) -> None:
         """Log what is missing of a sweep that has its record, and end its runs."""

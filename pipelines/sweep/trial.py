@@ -74,7 +74,7 @@ def _train(
         for epoch in _epochs(config, run, resume):
             if epoch.metrics[objective] < lowest:
                 lowest = epoch.metrics[objective]
-                weights = {name: tensor.detach().cpu().clone() for name, tensor in epoch.state.part("model").items()}
+                weights = {name: tensor.detach().cpu().clone() for name, tensor in epoch.weights.items()}
             seconds, began = time.perf_counter() - began, time.perf_counter()
             history.append(EpochRecord(epoch=epoch.number, timestamp=now(), seconds=seconds, metrics=epoch.metrics))
             journal.expect(attempt)

@@ -51,9 +51,7 @@ class Projection:
     def apply(self, store: Store) -> list[str]:
         """Write what the store lacks; return what was written, in words."""
         result, name, record, written = self.result, self.result.model, self.result.record, []
-        runs = SweepRuns.of(
-            store, name, result.dataset, record.settings, record.key, record.budget, record.objective
-        )
+        runs = SweepRuns.of(store, name, result.dataset, record.settings, record.key, record.budget, record.objective)
         parent = runs.parent(min(trial.started for trial in record.trials))
         trials = sum(runs.complete(parent, trial) for trial in record.trials)
         if trials:

@@ -204,7 +204,7 @@ def test_an_infinite_loss_is_an_error(digit: ItemSpec, four_epochs: TrainingRun,
 @pytest.mark.parametrize(
     ("schedule", "start", "peak", "middle", "end"),
     [
-        ("one_cycle", 0.04, (0.1, 1.0), (0.55, 0.5), 0.0),
+        ("warmup_constant_decay", 0.04, (0.05, 1.0), (0.75, 1 - 0.5**0.5), 0.0),
         ("cosine", 1.0, (0.0, 1.0), (0.5, 0.5), 0.0),
         ("constant", 1.0, (0.3, 1.0), (0.5, 1.0), 1.0),
     ],
@@ -223,7 +223,7 @@ def test_schedules_start_peak_and_end_where_they_say(
 
 
 def test_each_step_takes_the_schedules_learning_rate() -> None:
-    settings = TrainingSettings(batch_size=3, learning_rate=0.01, schedule="one_cycle")
+    settings = TrainingSettings(batch_size=3, learning_rate=0.01, schedule="warmup_constant_decay")
     model = Witness()
     list(descend(model, settings, numbered(10, epochs=3)))
     # Under a constant slope Adam's step is the learning rate itself; 4 batches in each of 3 epochs.

@@ -127,7 +127,7 @@ def one_round(
         if second is not None:
             said = second.communicate()[1]
             problems += traceback_in(said)
-            if second.returncode and "is writing there" not in said:
+            if second.returncode and "is writing to it" not in said:
                 problems.append(f"the second one: exit code {second.returncode}: {said.strip()[-300:]}")
     left, before = encoder.recorded(), encoder.encoded()
     finished = (encoder.out / "manifest.json").exists()

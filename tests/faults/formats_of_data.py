@@ -56,7 +56,7 @@ def make_dataset(folder: Path) -> None:
 
 
 def use_dataset(folder: Path) -> str:
-    """Read all that stages read. The name, source and licence are not told by a digest."""
+    """Read all that stages read. The name, source and licence are not part of the digest."""
     data = open_dataset(folder / "made")
     arrays = [np.asarray(data.array(split, name)) for split in SPLITS for name in ("items", "labels")]
     return digest(data.schema.item, data.schema.classes, data.schema.digest, arrays)
@@ -216,7 +216,7 @@ def make_fetched(folder: Path) -> None:
 
 
 def use_fetched(folder: Path) -> str:
-    """Find a published set in the cache; which way it came is not told by a digest."""
+    """Find a published set in the cache; the way it came is not part of the digest."""
     files = {"images-idx3-ubyte": hashlib.sha256(idx()).hexdigest()}
     way = fetch("made", files, [], folder).way
     if len(way) > 310 or len(way.splitlines()) > 1:

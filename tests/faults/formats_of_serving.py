@@ -118,7 +118,7 @@ def encode(folder: Path) -> None:
 
 
 def decode(folder: Path) -> str:
-    """Read codes as `decode` does; when they were made, and from which path, is not told by a digest."""
+    """Read codes as `decode` does; the times and the input's path are not part of the digest."""
     codes, out = folder / "codes", folder / "out"
     manifest = read_codes_manifest(codes)
     read = list(read_codes(codes))

@@ -88,7 +88,7 @@ def test_sixteen_bits_are_scaled_and_not_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_more_than_sixteen_bits_are_refused(tmp_path: Path, value: int) -> None:
     path = save(tmp_path / "x.tif", np.array([[value, 0]], np.int32))
-    with pytest.raises(ItemError, match="at most 16 bits"):
+    with pytest.raises(ItemError, match="must be within 0 to 65535"):
         decoded(path, (1, 2), 1, FIT)
 
 

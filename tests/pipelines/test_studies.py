@@ -23,7 +23,8 @@ from pipelines.project import Project, StageError
 from pipelines.settings.params import parse_params
 from pipelines.studies import denoising, invariance, planes, remembered, sparse_table
 from pipelines.studies.contract import Study, read_study, spread
-from pipelines.sweep.record import read_model, read_record
+from pipelines.sweep.record import read_record
+from pipelines.sweep.trained import read_model
 from serving.bundle import Bundle
 
 

@@ -21,7 +21,8 @@ from pipelines.project import StageError
 from pipelines.studies import bounds
 from pipelines.studies.contract import read_study
 from pipelines.sweep import stage as sweep
-from pipelines.sweep.record import read_model, read_record
+from pipelines.sweep.record import read_record
+from pipelines.sweep.trained import read_model
 from serving.bundle import Bundle
 
 NETWORK = {"kind": "mlp", "hidden": [64]}

@@ -38,7 +38,9 @@ def test_a_line_up_of_units_is_done_once_with_what_it_needs(project: Project, tm
     (tmp_path / "extra").mkdir()
     (tmp_path / "extra" / "given.txt").write_text("given")
     (tmp_path / "log").mkdir()
-    parts = tuple(Unit(f"part-{n}", f"part-{n}", unit_works.write, tmp_path / "parts" / str(n), {"text": n}) for n in "12")
+    parts = tuple(
+        Unit(f"part-{n}", f"part-{n}", unit_works.write, tmp_path / "parts" / str(n), {"text": n}) for n in "12"
+    )
     joined = Unit("joined", "j", unit_works.join, tmp_path / "made" / "joined", {"separator": "+"},
                   {"parts": parts, "extra": tmp_path / "extra"})  # fmt: skip
     bad = Unit("bad", "b", unit_works.fail, tmp_path / "made" / "bad", {"why": "no luck\nat all"})

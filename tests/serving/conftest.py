@@ -11,19 +11,21 @@ from tiny_bundles import SHAPE, write_linear, write_quantized
 from serving.bundle import Bundle
 
 
-@pytest.fixture
-def linear(tmp_path: Path) -> Bundle:
-    return Bundle.load(write_linear(tmp_path / "linear"), threads=1)
+@pytest.fixture(scope="session")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.load(write_linear(tmp_path_factory.mktemp("linear")), threads=1)
 
 
-@pytest.fixture
-def quantized(tmp_path: Path) -> Bundle:
-    return Bundle.load(write_quantized(tmp_path / "quantized"), threads=1)
+@pytest.fixture(scope="session")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.load(write_quantized(tmp_path_factory.mktemp("quantized")), threads=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pictures() -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (23, *SHAPE), np.uint8)
+    pictures = np.random.default_rng(1).integers(0, 256, (23, *SHAPE), np.uint8)
+    pictures.flags.writeable = False
+    return pictures
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_batches_have_items(linear: Bundle, pictures: np.ndarray, size: int) -> 
 
 
 def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no bundle\.json there"):
+    with pytest.raises(BundleError, match=r"has no bundle\.json"):
         Bundle.load(tmp_path)
 
 
@@ -183,16 +183,16 @@ def test_a_graph_changed_after_loading_does_not_run(tmp_path: Path, pictures: np
         bundle.encode(pictures)
 
 
-def test_a_graph_with_another_face_than_promised_is_refused(tmp_path: Path, pictures: np.ndarray) -> None:
-    """The manifest is consistent and its digests hold; only the graph itself is another's."""
+def test_a_graph_with_other_outputs_than_the_manifest_says_is_refused(tmp_path: Path, pictures: np.ndarray) -> None:
+    """The manifest is consistent and its digests hold; only the graph itself is of another bundle."""
     folder = write_linear(tmp_path / "bundle")
     narrow = write_linear(tmp_path / "narrow", weights=np.eye(16)[:, :3])
     graph = Bundle.load(narrow).manifest.encoder
     (folder / "encoder.onnx").write_bytes((narrow / "encoder.onnx").read_bytes())
-    promised = Bundle.load(narrow).manifest.encoder.model_copy(
+    described = Bundle.load(narrow).manifest.encoder.model_copy(
         update={"outputs": tuple(spec.model_copy(update={"shape": (None, 16)}) for spec in graph.outputs)}
     )
-    rewrite(folder, encoder=promised)
+    rewrite(folder, encoder=described)
     with pytest.raises(BundleError, match=r"codes is float32 .*3.*, the manifest says float32 .*16"):
         Bundle.load(folder).encode(pictures)
 

@@ -1,4 +1,4 @@
-"""What others do while a job runs: a second job in its folder, and changes to its input."""
+"""A second job in the folder of a running one, and changes to its input."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def array(tmp_path: Path, pictures: np.ndarray) -> Path:
     return tmp_path / "pictures.npy"
 
 
-def at(entries: int, act: Callable[[], object]) -> Callable[[int], None]:
-    """Act once, when so many entries are done."""
+def at(count: int, act: Callable[[], object]) -> Callable[[int], None]:
+    """Return a `progress` that calls `act` once, when so many items are done."""
     done, acted = 0, False
 
     def progress(more: int) -> None:
         nonlocal done, acted
         done += more
-        if done >= entries and not acted:
+        if done >= count and not acted:
             acted = True
             act()
 
@@ -65,7 +65,7 @@ def test_a_second_decoding_to_a_folder_is_refused(tmp_path: Path, array: Path, l
     encode(array, linear, tmp_path / "codes")
 
     def second() -> None:
-        with pytest.raises(LockedError, match="is writing there"):
+        with pytest.raises(LockedError, match="is writing to it"):
             decode_from_shards(tmp_path / "codes", linear, tmp_path / "out")
 
     assert decode_from_shards(tmp_path / "codes", linear, tmp_path / "out", progress=at(1, second)) == 23
@@ -96,7 +96,7 @@ def test_a_lock_is_gone_with_its_process(tmp_path: Path, array: Path, linear: Bu
     assert not (tmp_path / "out" / ".lock").exists()
 
 
-def test_a_lock_file_that_was_removed_meanwhile_binds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_on_a_file_that_was_removed_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its holder may remove it after another process opened it and before that one has the lock."""
     path = tmp_path / ".lock"
     opened = Path.open
@@ -149,7 +149,7 @@ def test_a_file_that_changes_while_it_is_encoded_is_named_and_no_manifest_writte
         encoded = [file.read_bytes() for file in sorted(folder_of(pictures).rglob("*.png"))]
         path = tmp_path / "pictures.parquet"
         pq.write_table(pa.table({"image": encoded}), path, row_group_size=4)
-    with pytest.raises(InputError, match=rf"{path.name}: (changed|cannot be found)"):
+    with pytest.raises(InputError, match=rf"{path.name}: (changed|was removed)"):
         encode(path, linear, tmp_path / "out", progress=at(when, lambda: change(path)))
     assert not (tmp_path / "out" / "manifest.json").exists()
 
@@ -197,7 +197,7 @@ def test_a_folder_that_is_emptied_while_a_job_writes_to_it_is_not_called_done(
     assert not (out / "manifest.json").exists()
 
 
-def test_a_lock_that_was_removed_takes_nobody_elses_with_it(tmp_path: Path) -> None:
+def test_releasing_a_removed_lock_leaves_the_next_owners_in_place(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with locked(path, tmp_path):
         path.unlink()
@@ -221,6 +221,6 @@ def test_an_input_that_is_named_as_a_shard_is_not_written_over(
     source = tmp_path / "part-00000.parquet"
     pq.write_table(pa.table({"image": [png(picture) for picture in pictures]}), source)
     content = source.read_bytes()
-    with pytest.raises(InputError, match=r"part-00000\.parquet: lies in .* and is named as a shard"):
+    with pytest.raises(InputError, match=r"part-00000\.parquet: is in .* and has the name of a shard"):
         encode(source, linear, tmp_path, overwrite=overwrite)
     assert source.read_bytes() == content

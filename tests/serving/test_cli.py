@@ -80,10 +80,10 @@ def test_resize_and_overwrite_reach_the_job(
     ("arguments", "complaint"),
     [
         (["encode", "nowhere", "--model", "{model}", "--out", "o"], "nowhere: no such file or folder"),
-        (["encode", "{array}", "--model", "nowhere", "--out", "o"], "nowhere: no bundle.json there"),
+        (["encode", "{array}", "--model", "nowhere", "--out", "o"], "nowhere: has no bundle.json"),
         (["encode", "{array}", "--model", "models:/x@y", "--out", "o"], "no model registry"),
         (["encode", "{array}", "--model", "{model}", "--out", "{array}"], "pictures.npy"),
-        (["decode", ".", "--model", "{model}", "--out", "o"], "no manifest.json there"),
+        (["decode", ".", "--model", "{model}", "--out", "o"], "has no manifest.json"),
         (["models"], "no model registry"),
     ],
 )

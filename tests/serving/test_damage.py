@@ -1,8 +1,9 @@
-"""Damage to a folder of codes: repaired by encode, refused by whoever reads."""
+"""Damage to a folder of codes: repaired by encode, refused by readers."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,25 @@ from serving.decoding import decode_from_shards
 from serving.shards import CodesManifest, FinishedShard, ShardsError, read_codes
 
 
-@pytest.fixture
-def array(tmp_path: Path, pictures: np.ndarray) -> Path:
-    np.save(tmp_path / "pictures.npy", pictures)
-    return tmp_path / "pictures.npy"
+@pytest.fixture(scope="module")
+def array(tmp_path_factory: pytest.TempPathFactory, pictures: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("array") / "pictures.npy"
+    np.save(path, pictures)
+    return path
 
 
-@pytest.fixture
-def codes(tmp_path: Path, array: Path, linear: Bundle) -> Path:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, array: Path, linear: Bundle) -> Path:
     """Finished codes in three shards of 8, 8 and 7."""
-    encode(array, linear, tmp_path / "codes")
-    return tmp_path / "codes"
+    folder = tmp_path_factory.mktemp("finished") / "codes"
+    encode(array, linear, folder)
+    return folder
+
+
+@pytest.fixture
+def codes(tmp_path: Path, finished: Path) -> Path:
+    """A copy of the finished codes, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "codes"))
 
 
 def lose(path: Path) -> None:
@@ -62,7 +71,7 @@ def test_a_damaged_shard_of_a_finished_job_is_encoded_again_and_no_other(
     assert files(codes) == whole
     assert sum(encoded) == (8, 8, 7)[index]
     assert sum(done) == 23
-    assert caplog.messages == [f"{codes}/part-{index:05d}.parquet was missing or damaged: encoded again"]
+    assert caplog.messages == [f"{codes}/part-{index:05d}.parquet was missing or damaged and was encoded again"]
 
 
 def test_repair_finds_the_items_of_a_shard_among_skipped_ones(
@@ -154,15 +163,15 @@ def test_any_change_to_a_manifest_is_noticed_but_to_its_times(codes: Path) -> No
         if key == "seconds":
             assert sum(len(ids) for ids, _ in read_codes(codes)) == 23
         else:
-            with pytest.raises(ShardsError, match="it was changed: digest is"):
+            with pytest.raises(ShardsError, match="was changed, its digest is"):
                 list(read_codes(codes))
 
 
-def test_a_shard_of_unknown_origin_is_named(codes: Path, array: Path, linear: Bundle) -> None:
+def test_a_shard_of_another_job_is_named(codes: Path, array: Path, linear: Bundle) -> None:
     (codes / "part-00003.parquet").write_bytes((codes / "part-00000.parquet").read_bytes())
-    with pytest.raises(ShardsError, match=r"part-00003\.parquet: a shard of unknown origin"):
+    with pytest.raises(ShardsError, match=r"part-00003\.parquet: is a shard of another job"):
         list(read_codes(codes))
-    with pytest.raises(ShardsError, match=r"part-00003\.parquet: a shard of unknown origin"):
+    with pytest.raises(ShardsError, match=r"part-00003\.parquet: is a shard of another job"):
         encode(array, linear, codes)
 
 
@@ -183,7 +192,7 @@ def test_a_shard_of_other_rows_or_types_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("sealed", [True, False])
 @pytest.mark.parametrize("key", ["count", "stop", "skipped", "file"])
-def test_a_record_of_progress_that_is_wrong_is_not_believed(
+def test_a_record_of_progress_that_is_wrong_is_ignored(
     tmp_path: Path, array: Path, codes: Path, linear: Bundle, key: str, sealed: bool
 ) -> None:
     with pytest.raises(KilledError):
@@ -202,7 +211,7 @@ def test_a_record_of_progress_that_is_wrong_is_not_believed(
     assert files(tmp_path / "out") == files(codes)
 
 
-def test_entries_that_do_not_fit_a_shards_count_are_refused(codes: Path, array: Path, linear: Bundle) -> None:
+def test_positions_that_do_not_fit_a_shards_count_are_refused(codes: Path, array: Path, linear: Bundle) -> None:
     path = codes / "manifest.json"
     manifest = CodesManifest.model_validate_json(path.read_bytes())
     for index, stop in ((0, 9999), (0, 3), (2, 24)):
@@ -210,5 +219,5 @@ def test_entries_that_do_not_fit_a_shards_count_are_refused(codes: Path, array: 
         shards[index] = shards[index].model_copy(update={"stop": stop})
         changed = manifest.model_copy(update={"shards": tuple(shards)}).sealed()
         path.write_text(changed.model_dump_json())
-        with pytest.raises(ShardsError, match="entr"):
+        with pytest.raises(ShardsError, match="position"):
             encode(array, linear, codes)

@@ -44,17 +44,17 @@ def test_a_decoded_folder_appears_at_once_when_all_is_in_it(
     np.save(tmp_path / "p.npy", pictures)
     codes = encode(tmp_path / "p.npy", linear, tmp_path / "codes")
     seen: list[int] = []
-    replace = Path.replace
+    rename = Path.rename
 
     def watched(path: Path, target: Path) -> Path:
         assert not target.exists()
         seen.append(len(list(path.glob("*.png"))))
-        return replace(path, target)
+        return rename(path, target)
 
-    monkeypatch.setattr(Path, "replace", watched)
+    monkeypatch.setattr(Path, "rename", watched)
     decode_from_shards(codes, linear, tmp_path / "out")
     assert seen == [23]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "linear", "out", "p.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "out", "p.npy"]
 
 
 def test_ids_cannot_leave_the_folder_or_replace_one_another(tmp_path: Path, linear: Bundle) -> None:
@@ -81,11 +81,11 @@ def test_ids_cannot_leave_the_folder_or_replace_one_another(tmp_path: Path, line
     pq.write_table(pa.table({"id": names, "image": encoded}), tmp_path / "in.parquet")
     codes = encode(tmp_path / "in.parquet", linear, tmp_path / "codes")
     decode_from_shards(codes, linear, tmp_path / "out")
-    entries = index(tmp_path / "out")
-    assert [entry["id"] for entry in entries] == names
-    for entry, picture in zip(entries, pictures, strict=True):
-        assert "/" not in entry["file"]
-        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / entry["file"])), picture)
+    lines = index(tmp_path / "out")
+    assert [line["id"] for line in lines] == names
+    for line, picture in zip(lines, pictures, strict=True):
+        assert "/" not in line["file"]
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / line["file"])), picture)
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -111,12 +111,12 @@ def test_codes_of_another_bundle_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, pictures: np.ndarray, linear: Bundle) -> None:
+def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path: Path, pictures: np.ndarray, linear: Bundle) -> None:
     np.save(tmp_path / "p.npy", pictures)
     codes = encode(tmp_path / "p.npy", linear, tmp_path / "codes")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(ShardsError, match="holds something already"):
+    with pytest.raises(ShardsError, match="is not empty"):
         decode_from_shards(codes, linear, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 

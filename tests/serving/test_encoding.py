@@ -32,13 +32,13 @@ def encode(path: Path, bundle: Bundle, out: Path, **options) -> CodesManifest:
     return encode_to_shards(open_input(path, bundle.manifest.item), bundle, out, **{**SMALL, **options})
 
 
-def killed_after(entries: int) -> Callable[[int], None]:
+def killed_after(count: int) -> Callable[[int], None]:
     done = 0
 
     def progress(more: int) -> None:
         nonlocal done
         done += more
-        if done > entries:
+        if done > count:
             raise KilledError
 
     return progress
@@ -90,9 +90,9 @@ def test_array_and_folder_give_the_same_codes(
         assert all(name.endswith(".png") for name in ids)
 
 
-@pytest.mark.parametrize("entries", [0, 3, 8, 13, 19, 22])
+@pytest.mark.parametrize("count", [0, 3, 8, 13, 19, 22])
 def test_a_killed_job_ends_with_the_same_bytes(
-    tmp_path: Path, pictures: np.ndarray, linear: Bundle, folder_of: Callable[[np.ndarray], Path], entries: int
+    tmp_path: Path, pictures: np.ndarray, linear: Bundle, folder_of: Callable[[np.ndarray], Path], count: int
 ) -> None:
     """Entries 2, 9, 10 and the last two are broken: before, between and after shards."""
     folder = folder_of(pictures)
@@ -101,7 +101,7 @@ def test_a_killed_job_ends_with_the_same_bytes(
     whole, broken_off = tmp_path / "whole", tmp_path / "broken off"
     encode(folder, linear, whole, on_error="skip")
     with pytest.raises(KilledError):
-        encode(folder, linear, broken_off, on_error="skip", progress=killed_after(entries))
+        encode(folder, linear, broken_off, on_error="skip", progress=killed_after(count))
     with pytest.raises(ShardsError, match="holds no finished codes"):
         read_codes_manifest(broken_off)
     manifest = encode(folder, linear, broken_off, on_error="skip")
@@ -191,12 +191,12 @@ def test_a_changed_input_does_not_go_on(tmp_path: Path, array: Path, pictures: n
         encode(array, linear, tmp_path / "out")
 
 
-def test_shards_of_unknown_origin_are_not_overwritten(tmp_path: Path, array: Path, linear: Bundle) -> None:
+def test_shards_of_another_job_are_not_overwritten(tmp_path: Path, array: Path, linear: Bundle) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "part-00000.parquet").write_text("somebody's")
-    with pytest.raises(ShardsError, match="unknown origin"):
+    (tmp_path / "out" / "part-00000.parquet").write_text("of another job")
+    with pytest.raises(ShardsError, match="a shard of another job"):
         encode(array, linear, tmp_path / "out")
-    assert (tmp_path / "out" / "part-00000.parquet").read_text() == "somebody's"
+    assert (tmp_path / "out" / "part-00000.parquet").read_text() == "of another job"
 
 
 def test_a_broken_image_stops_the_job_or_is_listed(
@@ -211,7 +211,7 @@ def test_a_broken_image_stops_the_job_or_is_listed(
     assert [item.id for item in manifest.skipped] == ["b/013.png"]
     codes = np.concatenate([codes for _, codes in read_codes(tmp_path / "out")])
     np.testing.assert_array_equal(codes, linear.encode(np.delete(pictures, 13, axis=0), 4))
-    with pytest.raises(InputError, match=r"b/013\.png"):  # who did not ask to skip is told, though the job is done
+    with pytest.raises(InputError, match=r"b/013\.png"):  # without `skip` it is an error, though the job is done
         encode(folder, linear, tmp_path / "out")
 
 
@@ -249,7 +249,7 @@ def test_rows_that_are_not_finite_stop_the_job(tmp_path: Path) -> None:
     rows = np.ones((9, 3), np.float32)
     rows[4] = np.nan
     np.save(tmp_path / "rows.npy", rows)
-    with pytest.raises(InputError, match="4: it has values that are NaN"):
+    with pytest.raises(InputError, match="4: it holds NaN"):
         encode(tmp_path / "rows.npy", bundle, tmp_path / "out")
     assert encode(tmp_path / "rows.npy", bundle, tmp_path / "out", on_error="skip").items == 8
 
@@ -271,7 +271,7 @@ def test_damaged_shards_are_not_read(tmp_path: Path, array: Path, linear: Bundle
         list(read_codes(tmp_path / "out"))
 
 
-def test_progress_counts_every_entry_once(tmp_path: Path, array: Path, quantized: Bundle) -> None:
+def test_progress_counts_every_item_once(tmp_path: Path, array: Path, quantized: Bundle) -> None:
     counted: list[int] = []
     encode(array, quantized, tmp_path / "out", progress=counted.append)
     assert sum(counted) == 23

@@ -58,11 +58,11 @@ def test_a_folder_that_cannot_be_listed_is_an_item_that_cannot_be_read(
 @pytest.mark.parametrize("name", ["items.npy", "items.parquet", "items"])
 def test_a_pipe_or_a_device_is_no_input(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(InputError, match=f"{name}: .*(named pipe|can be read)"):
+    with pytest.raises(InputError, match=f"{name}: .*(named pipe|must be a folder)"):
         open_input(tmp_path / name, GREY)
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to("/dev/zero")
-    with pytest.raises(InputError, match=f"{name}: .*(device|can be read)"):
+    with pytest.raises(InputError, match=f"{name}: .*(device|must be a folder)"):
         open_input(tmp_path / name, GREY)
 
 
@@ -173,5 +173,5 @@ def test_a_url_is_refused_in_one_line(
     capsys.readouterr()
     filled = [each.format(array=tmp_path / "in.npy", model=model, codes="codes") for each in arguments]
     assert run(monkeypatch, *filled) == 1
-    assert "is a URL, must be a file or folder of this machine" in one_line(capsys.readouterr().err)
+    assert "is a URL, must be a file or folder on this machine" in one_line(capsys.readouterr().err)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "in.npy", "model"]

@@ -45,10 +45,10 @@ class Marked:
 
     def chunks(self, start, size):
         for first in range(start, self.total, self.chunk):
-            entries = range(first, min(first + self.chunk, self.total))
-            whole = np.array([[entry] for entry in entries if entry not in self.broken]).reshape(-1, 1)
-            lost = {place: "broken" for place, entry in enumerate(entries) if entry in self.broken}
-            yield Chunk([str(entry) for entry in entries], whole, lost)
+            numbers = range(first, min(first + self.chunk, self.total))
+            whole = np.array([[number] for number in numbers if number not in self.broken]).reshape(-1, 1)
+            lost = {place: "broken" for place, number in enumerate(numbers) if number in self.broken}
+            yield Chunk([str(number) for number in numbers], whole, lost)
 
 
 @given(st.integers(1, 60), st.sets(st.integers(0, 59)), st.integers(1, 20), st.integers(1, 9), st.data())
@@ -64,10 +64,10 @@ def test_batches_lose_nothing_and_can_go_on_after_any_of_them(total, broken, chu
 
     after = data.draw(st.integers(0, len(cut) - 1))
     rest = list(batches(source, size, cut[after].stop))
-    assert [told(batch) for batch in rest] == [told(batch) for batch in cut[after + 1 :]]
+    assert [content(batch) for batch in rest] == [content(batch) for batch in cut[after + 1 :]]
 
 
-def told(batch: Batch) -> tuple:
+def content(batch: Batch) -> tuple:
     return batch.ids, batch.items.tolist(), batch.skipped, batch.stop
 
 
@@ -83,7 +83,7 @@ def test_rows_without_the_channel_axis_are_taken(tmp_path: Path, pictures: np.nd
     [
         (np.zeros((2, 9, 9, 1), np.uint8), r"items have shape \(9, 9, 1\), the bundle takes \(4, 4, 1\)"),
         (np.zeros((2, *SHAPE), np.int64), "items are int64, the bundle takes uint8"),
-        (np.zeros((0, *SHAPE), np.uint8), "no items there"),
+        (np.zeros((0, *SHAPE), np.uint8), "holds no items"),
         (np.array([{}], object), "without pickled objects"),
         (np.uint8(3), "not an array of items"),
     ],
@@ -103,14 +103,14 @@ def test_a_truncated_array_is_refused(tmp_path: Path, pictures: np.ndarray) -> N
             open_input(tmp_path / "items.npy", GREY)
 
 
-def test_rows_that_are_not_finite_are_told(tmp_path: Path) -> None:
+def test_rows_that_are_not_finite_are_reported(tmp_path: Path) -> None:
     array = np.arange(21, dtype=np.float32).reshape(7, 3)
     array[2, 1], array[5, 0] = np.nan, np.inf
     np.save(tmp_path / "items.npy", array)
     ids, items, reasons = everything(tmp_path / "items.npy", VECTOR, size=2)
     assert ids == ["0", "1", "3", "4", "6"]
     np.testing.assert_array_equal(items, array[[0, 1, 3, 4, 6]])
-    assert reasons == dict.fromkeys(["2", "5"], "it has values that are NaN or infinite")
+    assert reasons == dict.fromkeys(["2", "5"], "it holds NaN or infinity")
 
 
 def test_a_folder_is_read_in_the_order_of_its_paths(tmp_path: Path, pictures: np.ndarray) -> None:
@@ -152,7 +152,7 @@ def test_images_get_the_items_channels(tmp_path: Path) -> None:
     assert (grey == round(0.299 * 255)).all()
 
 
-def test_every_broken_image_is_told_by_name_and_reason(tmp_path: Path, pictures: np.ndarray) -> None:
+def test_every_broken_image_is_reported_by_name_and_reason(tmp_path: Path, pictures: np.ndarray) -> None:
     good = png(pictures[0])
     noise = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
     files = {
@@ -174,7 +174,7 @@ def test_every_broken_image_is_told_by_name_and_reason(tmp_path: Path, pictures:
     assert reasons["b-empty.png"] == "it is empty"
     assert reasons["c-truncated.png"].startswith("it cannot be read: ")
     assert reasons["d-text.jpg"].startswith("it is not a whole image")
-    assert reasons["e-large.png"] == "it is 7×9 pixels, must be 4×4; with --resize it is scaled and cut to that"
+    assert reasons["e-large.png"] == "it is 7×9 pixels, must be 4×4; with `--resize` it is scaled and cropped"
     assert "floating-point" in reasons["g-deep.tif"]
     assert "a link to nothing" in reasons["h-gone.png"]
 
@@ -235,8 +235,8 @@ def test_what_cannot_be_an_input_is_refused(tmp_path: Path) -> None:
     (tmp_path / "items.npy").write_bytes(b"")
     for name, complaint in {
         "nowhere": "no such file or folder",
-        "empty": "no items there",
-        "items.csv": r"not \*\.csv",
+        "empty": "holds no items",
+        "items.csv": r"items\.csv: must be a folder of images, an \.npy file or a \.parquet file",
         "items.parquet": "not a whole Parquet file",
     }.items():
         with pytest.raises(InputError, match=complaint):

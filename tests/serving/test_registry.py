@@ -29,7 +29,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
         client.create_registered_model("shades")
         for version, write in (("1", write_quantized), ("2", write_linear)):
             run = client.create_run(experiment).info
-            client.log_artifacts(run.run_id, str(write(folder / version)), "model/bundle")
+            bundle = write(folder / version)
+            (bundle / "unit.json").write_text("{}")  # as `export` leaves beside the bundle's own files
+            client.log_artifacts(run.run_id, str(bundle), "model/bundle")
             tags = {"squared_error": "1.25", "bits_per_item": "13.3"} if version == "1" else {}
             client.create_model_version("shades", f"{run.artifact_uri}/model", run.run_id, tags=tags)
         client.set_registered_model_alias("shades", "champion", "1")
@@ -64,9 +66,9 @@ def test_models_are_listed_newest_first_with_aliases_and_tags(registry: str) -> 
         ("models:/shades@nobody", "nobody"),
         ("models:/shades/9", "9"),
         ("models:/others@champion", "others"),
-        ("models:/shades", "not a model's URI"),
-        ("models:/shades/latest", "not a model's URI"),
-        ("models:/shades/1/../../etc", "not a model's URI"),
+        ("models:/shades", "not the URI of a model"),
+        ("models:/shades/latest", "not the URI of a model"),
+        ("models:/shades/1/../../etc", "not the URI of a model"),
     ],
 )
 def test_what_is_not_registered_is_named(registry: str, uri: str, complaint: str) -> None:

@@ -1,0 +1,83 @@
+"""An experiment's evaluation: a unit's work, done through ONNX Runtime, so that what is served is what is evaluated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.data.contract import open_dataset
+from pipelines.evaluate.results import VALUES, write_values
+from pipelines.metrics.collapse import reasons
+from pipelines.metrics.context import Array, EvaluationContext
+from pipelines.metrics.significance import interval
+from pipelines.metrics.table import METRICS
+from pipelines.plots import pictures
+from pipelines.project import StageError
+from serving.bundle import Bundle
+
+DOCUMENT = "metrics.json"  # of metrics/<dataset>/<experiment>.json all but the throughput
+
+
+def evaluate(out: Path, *, bundle: Path, data: Path, seed: int, threads: int = 1) -> None:
+    """Write a bundle's metrics on the test split, their values of each item, and pictures.
+
+    Args:
+        out: an empty folder.
+        bundle: a bundle's folder.
+        data: the folder of its prepared dataset.
+        seed: of the intervals' resamples.
+        threads: of ONNX Runtime.
+
+    Raises:
+        StageError: a metric is no finite number.
+        BundleError: the bundle is damaged.
+        DataError: the dataset is damaged.
+    """
+    context = EvaluationContext(Bundle.load(bundle, threads), open_dataset(data))
+    computed = {metric.key: metric.compute(context) for metric in METRICS if metric.compute and metric.applies(context)}
+    values = {key: found for key, found in computed.items() if isinstance(found, np.ndarray)}
+    metrics = {key: float(found.mean()) if key in values else float(found) for key, found in computed.items()}
+    check_finite(bundle.name, metrics, values)
+    write_values(out / VALUES, values)
+    (out / DOCUMENT).write_text(json.dumps(describe(context, metrics, values, seed), indent=1))
+    draw(context, out)
+
+
+def check_finite(name: str, metrics: dict[str, float], values: dict[str, Array]) -> None:
+    """Raise StageError where a metric or one of its values is no finite number."""
+    for key, metric in metrics.items():
+        if not np.isfinite(metric) or (key in values and not np.isfinite(values[key]).all()):
+            raise StageError(f"{key} of {name} is {metric}, must be a finite number for every test item")
+
+
+def describe(
+    context: EvaluationContext, metrics: dict[str, float], values: dict[str, Array], seed: int
+) -> dict[str, Any]:
+    """Return the content of metrics.json; see :class:`pipelines.evaluate.results.Metrics`."""
+    errors = context.squared_errors if context.decodes else None
+    digest = hashlib.sha256(np.ascontiguousarray(context.codes).tobytes()).hexdigest()
+    return {
+        **metrics,
+        "collapsed": reasons(context.scaled, context.codes, context.code, errors),
+        "intervals": {key: interval(column, seed) for key, column in values.items()},
+        "evidence": [
+            {"bundle": context.bundle.manifest.digest, "items": len(context.items), "codes_sha256": digest},
+        ],
+    }
+
+
+def draw(context: EvaluationContext, out: Path) -> None:
+    """Write reconstructions.png, codes.png and codebook.png, those that there can be."""
+    labels = context.dataset.labels("test")
+    if context.decodes:
+        chosen = pictures.one_of_each(labels, len(context.items))
+        pictures.draw_rebuilt(
+            context.item, context.scaled[chosen], context.rebuilt[chosen], out / "reconstructions.png"
+        )
+    pictures.draw_codes(context.features, labels, context.dataset.schema.classes, out / "codes.png")
+    if context.discrete:
+        pictures.draw_codebook(context.code_counts, out / "codebook.png")
