@@ -1,30 +1,28 @@
-"""dvc.yaml against the code: a stage that leaves out code that it runs would keep stale results."""
+"""dvc.yaml: against the code, since a stage that leaves out code that it runs would keep stale results; and in DVC."""
 
 from __future__ import annotations
 
+import copy
+import json
 import os
+import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import grimp
 import pytest
 from ruamel.yaml import YAML
-from sandbox import PARAMS, REPOSITORY, Sandbox
 
-from pipelines.settings.params import Params
+from tests.pipelines.sandbox import PARAMS, REPOSITORY, Sandbox
 
-STAGES = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+TEXT = (REPOSITORY / "dvc.yaml").read_text()
+STAGES = {name: stage.get("do", stage) for name, stage in YAML(typ="safe").load(TEXT)["stages"].items()}
+FOREACH = {name: stage.get("foreach") for name, stage in YAML(typ="safe").load(TEXT)["stages"].items()}
 
 ROOMS = ("components", "items", "pipelines", "serving")
 
-# What a stage may change without its outputs changing: where things are, how they are shown, who is told.
-NEUTRAL = (
-    "pipelines.project",
-    "pipelines.settings.params",
-    "pipelines.studies.settings",
-    "pipelines.sweep.progress",
-    "pipelines.cluster.session",
-    "pipelines.tracking",
-)
+# Code whose changes change no outputs: where things are and run, how settings are read, what is shown and logged.
+NEUTRAL = ("pipelines.project", "pipelines.cluster", "pipelines.tracking", "pipelines.units")
 
 
 @pytest.fixture(scope="module")
@@ -33,102 +31,150 @@ def graph() -> grimp.ImportGraph:
 
 
 def code_of(graph: grimp.ImportGraph, module: str) -> set[str]:
-    """Every module that `module` imports, directly or not, but through a neutral one."""
+    """Every module that `module` imports, directly or not, but not through a neutral one or through all settings."""
     seen, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
         if name in seen or name.startswith(NEUTRAL):
             continue
         seen.add(name)
-        waiting += graph.find_modules_directly_imported_by(name)
-    return seen
+        if name != "pipelines.settings.params":
+            waiting += graph.find_modules_directly_imported_by(name)
+    return seen - {"pipelines.settings.params"}
 
 
 @pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if not stage.get("always_changed")])
 def test_a_stage_depends_on_the_code_that_it_runs(name: str, graph: grimp.ImportGraph) -> None:
-    stage = STAGES[name].get("do", STAGES[name])
+    stage = STAGES[name]
     listed = [dependency for dependency in stage["deps"] if dependency.startswith(ROOMS)]
     for dependency in listed:
         assert (REPOSITORY / dependency).exists()
+    package = stage["cmd"].split()[2]
     missing = set()
-    for module in code_of(graph, stage["cmd"].split()[2]):
+    for module in code_of(graph, f"{package}.__main__") - set(ROOMS):
         path = module.replace(".", "/")
-        if (REPOSITORY / path).is_dir():
-            path += "/__init__"
-        if not any(f"{path}.py" == d or path.startswith(f"{d}/") for d in listed):
-            missing.add(f"{path}.py")
-    empty = {f for f in missing if f in {f"{room}/__init__.py" for room in ROOMS}}
-    assert missing - empty == set()
+        if not any(f"{path}.py" == one or f"{path}/".startswith(f"{one}/") for one in listed):
+            missing.add(module)
+    assert missing == set()
 
 
-SETTINGS = Params.model_json_schema()
-LEFT_OUT = {"size", "nfiles"}  # settings that the key of DVC's run cache leaves out
+def test_dvc_yaml_is_a_table_of_contents() -> None:
+    assert len(TEXT.splitlines()) <= 110
+    assert list(STAGES) == ["prepare", "sweep", "export", "evaluate", "study", "compare", "register"]
+    assert FOREACH == {
+        "prepare": "${datasets}", "sweep": "${experiments}", "export": "${experiments}", "evaluate": "${experiments}",
+        "study": "${studies}", "compare": None, "register": None,
+    }  # fmt: skip
 
 
-def settings_at(path: str) -> Any:
-    """The schema of what stands in params.yaml at `experiments.${key}.dataset`."""
-    node: Any = SETTINGS
-    for word in path.split("."):
-        node = node.get("properties", {}).get(word) or node["additionalProperties"]
-        if "$ref" in node:
-            node = SETTINGS["$defs"][node["$ref"].rpartition("/")[2]]
-    return node
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "register"])
+def test_what_a_stage_writes_persists(name: str) -> None:
+    """Else DVC would delete the results of unchanged experiments, and take stages for done by a key without `size`."""
+    for written in [*STAGES[name]["outs"], *STAGES[name].get("metrics", [])]:
+        (options,) = written.values()
+        assert options["persist"] is True
 
 
-def may_be_left_out(node: Any) -> bool:
-    """Whether settings of this schema may hold a key that is left out; an object of any keys may."""
-    if isinstance(node, list):
-        return any(map(may_be_left_out, node))
-    if not isinstance(node, dict):
-        return False
-    if "$ref" in node:
-        return may_be_left_out(SETTINGS["$defs"][node["$ref"].rpartition("/")[2]])
-    if node.get("additionalProperties") is True or LEFT_OUT & node.get("properties", {}).keys():
-        return True
-    return any(may_be_left_out(value) for key, value in node.items() if key not in ("default", "discriminator"))
+def test_what_decides_no_result_runs_no_stage() -> None:
+    assert all("storage" not in params for stage in STAGES.values() for params in stage.get("params", ()))
 
 
-def at_risk() -> list[str]:
-    """The stages that DVC's run cache would take for done after a setting that it leaves out has changed."""
-    stages = {name: stage.get("do", stage) for name, stage in STAGES.items()}
-    return [
-        name for name, stage in stages.items() if any(may_be_left_out(settings_at(p)) for p in stage.get("params", ()))
-    ]
-
-
-def test_the_rule_knows_which_settings_hold_a_size() -> None:
-    assert at_risk() == ["prepare", "sweep", "sparse_table", "compare"]
-
-
-@pytest.mark.parametrize("name", at_risk())
-def test_a_stage_with_a_setting_that_the_run_cache_leaves_out_keeps_out_of_it(name: str) -> None:
-    outs = STAGES[name].get("do", STAGES[name])["outs"]
-    assert any(isinstance(out, dict) and any(options.get("persist") for options in out.values()) for out in outs)
-
-
-# In the place of Python: each stage leaves the settings that it ran with.
+# In the place of Python: each stage notes that it ran, and makes its outputs of what it depends on.
 PRETENDED = """#!/bin/sh
+echo "$2 $3" >> ran
+made() { mkdir -p "$1"; cat "$2" > "$1/$3"; }
 case $2 in
-  pipelines.prepare.stage) mkdir -p data/$3 && touch data/$3/schema.json ;;
-  *) mkdir -p studies/sparse_table-$3 metrics/studies && cp params.yaml studies/sparse_table-$3/ &&
-     cp params.yaml metrics/studies/sparse_table-$3.json ;;
+  pipelines.prepare) made data/$3 params.yaml schema.json ;;
+  pipelines.sweep) made runs/$3 params.yaml record.json ;;
+  pipelines.export) made bundles/$3 runs/$3/record.json bundle.json ;;
+  pipelines.evaluate)
+    made evaluations/$3 bundles/$3/bundle.json metrics.json
+    mkdir -p metrics/$3; echo '{"mse": 0.25}' > metrics/$3/deep.json ;;
+  pipelines.studies)
+    made studies/$3 params.yaml study.json
+    mkdir -p metrics/studies/$3; echo '{"angle": 1.5}' > metrics/studies/$3/subspaces.json ;;
+  pipelines.compare)
+    mkdir -p reports; printf 'bits_per_item,squared_error,name\\n1,2,deep\\n' > reports/rate_distortion.csv
+    cat runs/*/* bundles/*/* studies/*/* > reports/index.html ;;
 esac
 """
 
+DATASETS: dict[str, Any] = PARAMS | {
+    "datasets": {"digits": {"kind": "digits"}, "more": {"kind": "digits", "test": 20}},
+    "experiments": {"digits": PARAMS["experiments"]["digits"], "more": {"pca": {"model": {"kind": "pca", "size": 8}}}},
+    "studies": {"digits": {"subspaces": {"pca": "pca", "linear": "pca"}}},
+}
 
-def test_dvc_makes_a_table_of_another_code_size_anew(sandbox: Sandbox) -> None:
-    row = PARAMS["experiments"]["digits-deep"]["model"] | {"training": {}}
-    budget = {"epochs": 1, "seeds": 1}
-    table = {"dataset": "digits", "simple": row, "sparse": row, "quick": budget, "paper": budget}
-    programs = sandbox.root / "programs"
+
+@pytest.fixture(scope="module")
+def pretended(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
+    """A committed project of two datasets whose stages have run, pretended."""
+    sandbox = make_sandbox()
+    sandbox.write_params(DATASETS)
+    programs = sandbox.root.parent / f"{sandbox.root.name}-programs"
     programs.mkdir()
     (programs / "python").write_text(PRETENDED)
     (programs / "python").chmod(0o755)
-    sandbox.run("dvc", "init", "-q", "--no-scm")
-    for size in (4, 16):
-        table["simple"] = row | {"bottleneck": {"kind": "identity", "size": size}}
-        sandbox.write_params(PARAMS | {"studies": {"sparse_table": {"digits": table}}})
-        path = f"{programs}{os.pathsep}{sandbox.environment['PATH']}"
-        sandbox.run("dvc", "repro", "sparse_table@digits", PATH=path)
-        made = sandbox.root / "studies" / "sparse_table-digits" / "params.yaml"
-        assert made.read_text() == (sandbox.root / "params.yaml").read_text()
+    sandbox.environment["PATH"] = f"{programs}{os.pathsep}{sandbox.environment['PATH']}"
+    sandbox.git()
+    assert set(repro(sandbox)) == {
+        "prepare digits", "prepare more", "sweep digits", "sweep more", "export digits", "export more",
+        "evaluate digits", "evaluate more", "studies digits", "compare", "register",
+    }  # fmt: skip
+    return sandbox
+
+
+def repro(sandbox: Sandbox) -> list[str]:
+    """Run `dvc repro`; return the stages that ran, in order."""
+    (sandbox.root / "ran").unlink(missing_ok=True)
+    sandbox.run("dvc", "repro")
+    lines = (sandbox.root / "ran").read_text().splitlines()
+    return [line.removeprefix("pipelines.").strip() for line in lines]
+
+
+def shown(done: subprocess.CompletedProcess[str]) -> Any:
+    return json.loads(done.stdout)
+
+
+def test_nothing_runs_twice_but_register(pretended: Sandbox) -> None:
+    assert repro(pretended) == ["register"]
+
+
+def test_the_views_of_dvc_work(pretended: Sandbox) -> None:
+    metrics = shown(pretended.run("dvc", "metrics", "show", "--json"))[""]["data"]
+    assert {name: entry["data"] for name, entry in metrics.items()} == {
+        "metrics/digits/deep.json": {"mse": 0.25},
+        "metrics/more/deep.json": {"mse": 0.25},
+        "metrics/studies/digits/subspaces.json": {"angle": 1.5},
+    }
+    dag = pretended.run("dvc", "dag", "--dot").stdout
+    for first, second in (
+        ("prepare@more", "sweep@more"), ("sweep@digits", "export@digits"), ("export@more", "evaluate@more"),
+        ("prepare@digits", "study@digits"), ("sweep@digits", "study@digits"), ("export@digits", "study@digits"),
+        ("evaluate@digits", "study@digits"), ("study@digits", "compare"), ("evaluate@more", "compare"),
+        ("compare", "register"),
+    ):  # fmt: skip
+        assert f'"{first}" -> "{second}"' in dag
+    assert 'sweep@digits" -> "sweep@more' not in dag
+    (plot,) = shown(pretended.run("dvc", "plots", "show", "--json"))["data"]["rate-distortion"]
+    assert plot["content"]["data"]["values"] == [
+        {"bits_per_item": "1", "squared_error": "2", "name": "deep", "rev": "workspace"}
+    ]
+
+
+def test_a_changed_size_runs_the_stages_of_its_dataset_alone(pretended: Sandbox) -> None:
+    changed = copy.deepcopy(DATASETS)
+    changed["experiments"]["digits"]["pca"]["model"]["size"] = 9
+    pretended.write_params(changed)
+    difference = shown(pretended.run("dvc", "params", "diff", "--json"))["params.yaml"]
+    assert difference["experiments.digits.pca.model.size"] == {"old": 8, "new": 9, "diff": 1}
+    assert repro(pretended) == [
+        "sweep digits", "export digits", "evaluate digits", "studies digits", "compare", "register",
+    ]  # fmt: skip
+
+    changed["studies"]["digits"]["again"] = {"kind": "subspaces", "pca": "pca", "linear": "pca"}
+    pretended.write_params(changed)
+    assert repro(pretended) == ["studies digits", "compare", "register"]
+
+    pretended.write_params(DATASETS)  # as before, but not out of the run cache
+    assert repro(pretended)[0] == "sweep digits"
