@@ -1,180 +1,224 @@
-"""dvc.yaml: against the code, since a stage that leaves out code that it runs would keep stale results; and in DVC."""
+"""dvc.yaml against the code: a stage that leaves out code that it runs would keep stale results."""
 
 from __future__ import annotations
 
-import copy
-import json
 import os
-import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grimp
 import pytest
 from ruamel.yaml import YAML
+from sandbox import PARAMS, REPOSITORY, Sandbox
 
-from tests.pipelines.sandbox import PARAMS, REPOSITORY, Sandbox
+from components.data import DataError
+from pipelines.project import StageError, stage
+from pipelines.units.key import INDIFFERENT
+from serving.bundle import BundleError
 
-TEXT = (REPOSITORY / "dvc.yaml").read_text()
-STAGES = {name: stage.get("do", stage) for name, stage in YAML(typ="safe").load(TEXT)["stages"].items()}
-FOREACH = {name: stage.get("foreach") for name, stage in YAML(typ="safe").load(TEXT)["stages"].items()}
+DVC = (REPOSITORY / "dvc.yaml").read_text()
+STAGES = YAML(typ="safe").load(DVC)["stages"]
+STAGE = {name: one.get("do", one) for name, one in STAGES.items()}
 
 ROOMS = ("components", "items", "pipelines", "serving")
 
-# Code whose changes change no outputs: where things are and run, how settings are read, what is shown and logged.
-NEUTRAL = ("pipelines.project", "pipelines.cluster", "pipelines.tracking", "pipelines.units")
+# Code that changes no output of a stage. What params.yaml says is each stage's `params`, however it is read.
+NEUTRAL = (*INDIFFERENT, "pipelines.settings.params")
+
+
+def test_there_are_seven_stages_five_of_them_for_each_dataset() -> None:
+    assert list(STAGES) == ["prepare", "sweep", "export", "evaluate", "study", "compare", "register"]
+    assert {name: one.get("foreach") for name, one in STAGES.items()} == {
+        "prepare": "${datasets}",
+        "sweep": "${experiments}",
+        "export": "${experiments}",
+        "evaluate": "${experiments}",
+        "study": "${studies}",
+        "compare": None,
+        "register": None,
+    }
+
+
+def test_it_is_a_table_of_contents() -> None:
+    assert len(DVC.splitlines()) <= 110
+
+
+def package(name: str) -> str:
+    """Return the package that a stage runs, such as `pipelines.sweep`."""
+    python, option, run, *words = STAGE[name]["cmd"].split()
+    assert [python, option, *words] == ["python", "-m", *(["${key}"] if "foreach" in STAGES[name] else [])]
+    return str(run)
 
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    return grimp.build_graph(*ROOMS, cache_dir=None)
+    return grimp.build_graph(*ROOMS, cache_dir=None, exclude_type_checking_imports=True)
 
 
-def code_of(graph: grimp.ImportGraph, module: str) -> set[str]:
-    """Every module that `module` imports, directly or not, but not through a neutral one or through all settings."""
-    seen, waiting = set(), [module]
+def code_of(graph: grimp.ImportGraph, package: str) -> set[str]:
+    """Return all modules of a package, and all that they import, directly or not, except by way of a neutral one."""
+    seen, waiting = set(), [package, *graph.find_descendants(package)]
     while waiting:
         name = waiting.pop()
-        if name in seen or name.startswith(NEUTRAL):
+        if name in seen or any(f"{name}.".startswith(f"{neutral}.") for neutral in NEUTRAL):
             continue
         seen.add(name)
-        if name != "pipelines.settings.params":
-            waiting += graph.find_modules_directly_imported_by(name)
-    return seen - {"pipelines.settings.params"}
+        waiting += graph.find_modules_directly_imported_by(name)
+    return seen
 
 
-@pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if not stage.get("always_changed")])
+@pytest.mark.parametrize("name", [name for name, one in STAGE.items() if not one.get("always_changed")])
 def test_a_stage_depends_on_the_code_that_it_runs(name: str, graph: grimp.ImportGraph) -> None:
-    stage = STAGES[name]
-    listed = [dependency for dependency in stage["deps"] if dependency.startswith(ROOMS)]
-    for dependency in listed:
-        assert (REPOSITORY / dependency).exists()
-    package = stage["cmd"].split()[2]
-    missing = set()
-    for module in code_of(graph, f"{package}.__main__") - set(ROOMS):
+    listed = [dependency for dependency in STAGE[name]["deps"] if dependency.startswith(ROOMS)]
+    needed = dict.fromkeys(listed, False)
+    for module in code_of(graph, package(name)):
         path = module.replace(".", "/")
-        if not any(f"{path}.py" == one or f"{path}/".startswith(f"{one}/") for one in listed):
-            missing.add(module)
-    assert missing == set()
+        path += "/__init__.py" if (REPOSITORY / path).is_dir() else ".py"
+        covers = [dependency for dependency in listed if f"{path}/".startswith(f"{dependency}/")]
+        assert covers, f"{name} runs {path}, which is not among its dependencies"
+        needed |= dict.fromkeys(covers, True)
+    assert all(needed.values()), f"{name} does not run all of {needed}"
 
 
-def test_dvc_yaml_is_a_table_of_contents() -> None:
-    assert len(TEXT.splitlines()) <= 110
-    assert list(STAGES) == ["prepare", "sweep", "export", "evaluate", "study", "compare", "register"]
-    assert FOREACH == {
-        "prepare": "${datasets}", "sweep": "${experiments}", "export": "${experiments}", "evaluate": "${experiments}",
-        "study": "${studies}", "compare": None, "register": None,
-    }  # fmt: skip
+def test_a_change_of_how_params_are_read_is_no_change_of_what_they_say(graph: grimp.ImportGraph) -> None:
+    assert "pipelines.settings.params" not in code_of(graph, "pipelines.sweep")
+    assert not any(name.startswith("pipelines.studies") for name in code_of(graph, "pipelines.sweep"))
 
 
-@pytest.mark.parametrize("name", [name for name in STAGES if name != "register"])
-def test_what_a_stage_writes_persists(name: str) -> None:
-    """Else DVC would delete the results of unchanged experiments, and take stages for done by a key without `size`."""
-    for written in [*STAGES[name]["outs"], *STAGES[name].get("metrics", [])]:
-        (options,) = written.values()
-        assert options["persist"] is True
+# The key of DVC's run cache leaves out every setting named `size` or `nfiles`. What persists is not in that cache.
+@pytest.mark.parametrize("name", [name for name, one in STAGE.items() if not one.get("always_changed")])
+def test_a_stage_keeps_out_of_the_run_cache(name: str) -> None:
+    outs = [*STAGE[name]["outs"], *STAGE[name].get("metrics", ())]
+    assert all(options.get("persist") for out in outs for options in out.values())
 
 
-def test_what_decides_no_result_runs_no_stage() -> None:
-    assert all("storage" not in params for stage in STAGES.values() for params in stage.get("params", ()))
-
-
-# In the place of Python: each stage notes that it ran, and makes its outputs of what it depends on.
+# In the place of Python: each stage copies the settings that it ran with.
 PRETENDED = """#!/bin/sh
-echo "$2 $3" >> ran
-made() { mkdir -p "$1"; cat "$2" > "$1/$3"; }
 case $2 in
-  pipelines.prepare) made data/$3 params.yaml schema.json ;;
-  pipelines.sweep) made runs/$3 params.yaml record.json ;;
-  pipelines.export) made bundles/$3 runs/$3/record.json bundle.json ;;
-  pipelines.evaluate)
-    made evaluations/$3 bundles/$3/bundle.json metrics.json
-    mkdir -p metrics/$3; echo '{"mse": 0.25}' > metrics/$3/deep.json ;;
-  pipelines.studies)
-    made studies/$3 params.yaml study.json
-    mkdir -p metrics/studies/$3; echo '{"angle": 1.5}' > metrics/studies/$3/subspaces.json ;;
-  pipelines.compare)
-    mkdir -p reports; printf 'bits_per_item,squared_error,name\\n1,2,deep\\n' > reports/rate_distortion.csv
-    cat runs/*/* bundles/*/* studies/*/* > reports/index.html ;;
+  pipelines.prepare) places="data/$3" ;;
+  pipelines.sweep) places="runs/$3" ;;
+  pipelines.export) places="bundles/$3" ;;
+  pipelines.evaluate) places="evaluations/$3 metrics/$3" ;;
+  pipelines.studies) places="studies/$3 metrics/studies/$3" ;;
+  pipelines.compare) places="reports" ;;
 esac
+echo "ran $2 $3"
+for place in $places; do mkdir -p $place && cp params.yaml $place/; done
 """
 
-DATASETS: dict[str, Any] = PARAMS | {
-    "datasets": {"digits": {"kind": "digits"}, "more": {"kind": "digits", "test": 20}},
-    "experiments": {"digits": PARAMS["experiments"]["digits"], "more": {"pca": {"model": {"kind": "pca", "size": 8}}}},
-    "studies": {"digits": {"subspaces": {"pca": "pca", "linear": "pca"}}},
-}
 
-
-@pytest.fixture(scope="module")
-def pretended(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
-    """A committed project of two datasets whose stages have run, pretended."""
-    sandbox = make_sandbox()
-    sandbox.write_params(DATASETS)
-    programs = sandbox.root.parent / f"{sandbox.root.name}-programs"
+@pytest.fixture
+def pretended(sandbox: Sandbox) -> Sandbox:
+    """A project whose stages only copy params.yaml."""
+    programs = sandbox.root / "programs"
     programs.mkdir()
     (programs / "python").write_text(PRETENDED)
     (programs / "python").chmod(0o755)
     sandbox.environment["PATH"] = f"{programs}{os.pathsep}{sandbox.environment['PATH']}"
-    sandbox.git()
-    assert set(repro(sandbox)) == {
-        "prepare digits", "prepare more", "sweep digits", "sweep more", "export digits", "export more",
-        "evaluate digits", "evaluate more", "studies digits", "compare", "register",
-    }  # fmt: skip
+    sandbox.run("dvc", "init", "-q", "--no-scm")
     return sandbox
 
 
-def repro(sandbox: Sandbox) -> list[str]:
-    """Run `dvc repro`; return the stages that ran, in order."""
-    (sandbox.root / "ran").unlink(missing_ok=True)
-    sandbox.run("dvc", "repro")
-    lines = (sandbox.root / "ran").read_text().splitlines()
-    return [line.removeprefix("pipelines.").strip() for line in lines]
+def ran(sandbox: Sandbox, *words: str) -> list[str]:
+    """Return the stages that `dvc repro` runs."""
+    lines = sandbox.run("dvc", "repro", *words).stdout.splitlines()
+    return [line.removeprefix("ran pipelines.") for line in lines if line.startswith("ran ")]
 
 
-def shown(done: subprocess.CompletedProcess[str]) -> Any:
-    return json.loads(done.stdout)
-
-
-def test_nothing_runs_twice_but_register(pretended: Sandbox) -> None:
-    assert repro(pretended) == ["register"]
-
-
-def test_the_views_of_dvc_work(pretended: Sandbox) -> None:
-    metrics = shown(pretended.run("dvc", "metrics", "show", "--json"))[""]["data"]
-    assert {name: entry["data"] for name, entry in metrics.items()} == {
-        "metrics/digits/deep.json": {"mse": 0.25},
-        "metrics/more/deep.json": {"mse": 0.25},
-        "metrics/studies/digits/subspaces.json": {"angle": 1.5},
+def with_sizes(table: int, code: int) -> dict[str, Any]:
+    """Return settings with a study whose row has a code of `table` numbers, and an experiment whose code has `code`."""
+    deep = PARAMS["experiments"]["digits"]["deep"]
+    row = deep["model"] | {"training": {}, "bottleneck": {"kind": "identity", "size": table}}
+    model = deep["model"] | {"bottleneck": {"kind": "identity", "size": code}}
+    budget = {"epochs": 1, "seeds": 1}
+    return PARAMS | {
+        "experiments": {"digits": {"deep": deep | {"model": model}}},
+        "studies": {"digits": {"sparse_table": {"simple": row, "sparse": row, "quick": budget, "paper": budget}}},
     }
-    dag = pretended.run("dvc", "dag", "--dot").stdout
-    for first, second in (
-        ("prepare@more", "sweep@more"), ("sweep@digits", "export@digits"), ("export@more", "evaluate@more"),
-        ("prepare@digits", "study@digits"), ("sweep@digits", "study@digits"), ("export@digits", "study@digits"),
-        ("evaluate@digits", "study@digits"), ("study@digits", "compare"), ("evaluate@more", "compare"),
-        ("compare", "register"),
-    ):  # fmt: skip
-        assert f'"{first}" -> "{second}"' in dag
-    assert 'sweep@digits" -> "sweep@more' not in dag
-    (plot,) = shown(pretended.run("dvc", "plots", "show", "--json"))["data"]["rate-distortion"]
-    assert plot["content"]["data"]["values"] == [
-        {"bits_per_item": "1", "squared_error": "2", "name": "deep", "rev": "workspace"}
-    ]
 
 
-def test_a_changed_size_runs_the_stages_of_its_dataset_alone(pretended: Sandbox) -> None:
-    changed = copy.deepcopy(DATASETS)
-    changed["experiments"]["digits"]["pca"]["model"]["size"] = 9
-    pretended.write_params(changed)
-    difference = shown(pretended.run("dvc", "params", "diff", "--json"))["params.yaml"]
-    assert difference["experiments.digits.pca.model.size"] == {"old": 8, "new": 9, "diff": 1}
-    assert repro(pretended) == [
-        "sweep digits", "export digits", "evaluate digits", "studies digits", "compare", "register",
-    ]  # fmt: skip
+def test_dvc_runs_what_a_changed_setting_decides_and_nothing_else(pretended: Sandbox) -> None:
+    """The settings that change are called `size`, which DVC's run cache would not see."""
+    first = ["prepare digits", "sweep digits", "export digits", "evaluate digits", "studies digits", "compare "]
+    pretended.write_params(with_sizes(4, 8))
+    assert ran(pretended, "compare") == first
+    for sizes, expected in (
+        ((16, 8), ["studies digits", "compare "]),
+        ((16, 2), first[1:]),
+        ((16, 8), first[1:]),  # as it was before: nothing comes from a cache
+    ):
+        pretended.write_params(with_sizes(*sizes))
+        assert ran(pretended, "compare") == expected
+    for place in ("runs/digits", "studies/digits", "metrics/studies/digits"):
+        assert (pretended.root / place / "params.yaml").read_text() == (pretended.root / "params.yaml").read_text()
 
-    changed["studies"]["digits"]["again"] = {"kind": "subspaces", "pca": "pca", "linear": "pca"}
-    pretended.write_params(changed)
-    assert repro(pretended) == ["studies digits", "compare", "register"]
 
-    pretended.write_params(DATASETS)  # as before, but not out of the run cache
-    assert repro(pretended)[0] == "sweep digits"
+def test_a_dataset_without_studies_has_no_stage_for_them(pretended: Sandbox) -> None:
+    vectors = {"plain": {"model": {"kind": "pca", "size": 2}}}
+    pretended.write_params(
+        PARAMS
+        | {
+            "datasets": PARAMS["datasets"] | {"vectors": {"kind": "digits"}},
+            "experiments": PARAMS["experiments"] | {"vectors": vectors},
+            "studies": {"digits": {"planes": {"pca": "pca", "deep": "deep"}}},
+        }
+    )
+    listed = pretended.run("dvc", "stage", "list", "--name-only").stdout.split()
+    stages = [f"{name}@{dataset}" for name in list(STAGES)[:4] for dataset in ("digits", "vectors")]
+    assert sorted(listed) == sorted([*stages, "study@digits", "compare", "register"])
+
+
+def without_words() -> None: ...
+def with_dataset(dataset: str) -> None: ...
+def with_names(dataset: str, only: Sequence[str] = ()) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "told"),
+    [
+        (with_dataset, [], "the following arguments are required: DATASET"),
+        (with_dataset, ["digits", "more"], "unrecognized arguments: more"),
+        (with_dataset, ["digits", "--only", "pca"], "unrecognized arguments: --only pca"),
+        (with_names, ["digits", "--only"], "argument --only: expected one argument"),
+        (without_words, ["digits"], "unrecognized arguments: digits"),
+    ],
+)
+def test_a_stage_that_is_called_wrong_shows_how_it_is_called(
+    main: Callable[..., None],
+    words: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(main, "__module__", "pipelines.sweep.stage")
+    monkeypatch.setattr(sys, "argv", ["", *words])
+    with pytest.raises(SystemExit) as raised:
+        stage(main)
+    assert raised.value.code == 2
+    usage, *_, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: python -m pipelines.sweep [-h]")
+    assert error == f"python -m pipelines.sweep: error: {told}"
+
+
+def test_a_stage_is_given_the_words_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[str, Sequence[str]]] = []
+
+    def main(dataset: str, only: Sequence[str] = ()) -> None:
+        given.append((dataset, only))
+
+    for words in (["digits"], ["digits", "--only", "pca", "--only", "deep"]):
+        monkeypatch.setattr(sys, "argv", ["", *words])
+        stage(main)
+    assert given == [("digits", []), ("digits", ["pca", "deep"])]
+
+
+@pytest.mark.parametrize("kind", [StageError, DataError, BundleError, OSError])
+def test_an_error_that_its_user_can_act_on_is_one_line(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def main() -> None:
+        raise kind("no such thing")
+
+    monkeypatch.setattr(sys, "argv", [""])
+    with pytest.raises(SystemExit) as raised:
+        stage(main)
+    assert raised.value.code == "error: no such thing"
