@@ -175,7 +175,7 @@ def with_names(dataset: str, only: Sequence[str] = ()) -> None: ...
 
 
 @pytest.mark.parametrize(
-    ("main", "words", "told"),
+    ("main", "words", "expected"),
     [
         (with_dataset, [], "the following arguments are required: DATASET"),
         (with_dataset, ["digits", "more"], "unrecognized arguments: more"),
@@ -187,7 +187,7 @@ def with_names(dataset: str, only: Sequence[str] = ()) -> None: ...
 def test_a_stage_that_is_called_wrong_shows_how_it_is_called(
     main: Callable[..., None],
     words: list[str],
-    told: str,
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -198,7 +198,7 @@ def test_a_stage_that_is_called_wrong_shows_how_it_is_called(
     assert raised.value.code == 2
     usage, *_, error = capsys.readouterr().err.splitlines()
     assert usage.startswith("usage: python -m pipelines.sweep [-h]")
-    assert error == f"python -m pipelines.sweep: error: {told}"
+    assert error == f"python -m pipelines.sweep: error: {expected}"
 
 
 def test_a_stage_is_given_the_words_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
