@@ -105,4 +105,4 @@ def test_encode_takes_the_folder_that_the_model_was_trained_on(
 
     capsys.readouterr()
     assert encode("--strict", "--overwrite") == 1
-    assert "0.png: it is 16×17 pixels, must be 6×4; with --resize" in capsys.readouterr().err
+    assert "0.png: it is 16×17 pixels, must be 6×4; with `--resize`" in capsys.readouterr().err
