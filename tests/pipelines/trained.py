@@ -30,14 +30,14 @@ BITS: dict[str, Any] = {
 BUDGETS: dict[str, Any] = {"quick": {"epochs": 1}, "paper": {"epochs": 1}}
 
 
+def experiment(model: dict[str, Any]) -> dict[str, Any]:
+    """Return an experiment of params.yaml with this model."""
+    return {"model": model} | ({} if model["kind"] == "pca" else BUDGETS)
+
+
 def write_params(project: Project, datasets: dict[str, Any], experiments: dict[str, dict[str, Any]]) -> None:
     """Write params.yaml; `experiments` holds models by dataset and name."""
-    asked = {
-        dataset: {
-            name: {"model": model} | ({} if model["kind"] == "pca" else BUDGETS) for name, model in models.items()
-        }
-        for dataset, models in experiments.items()
-    }
+    asked = {of: {name: experiment(model) for name, model in models.items()} for of, models in experiments.items()}
     with project.params.open("w") as file:
         YAML().dump({"datasets": datasets, "experiments": asked}, file)
 
@@ -62,7 +62,7 @@ def train(project: Project, dataset: PreparedDataset, name: str, model: dict[str
     history = (EpochRecord(epoch=epochs, timestamp=2000, seconds=1.0, metrics=last),)
     record = RunRecord(
         experiment=name, dataset=dataset.schema.name, data_digest=dataset.schema.digest, key="0" * 64, seed=0,
-        budget="quick", epochs=epochs, objective="validation_squared_error", settings={}, space={},
+        budget="quick", epochs=epochs, objective="validation_squared_error", settings=experiment(model), space={},
         trials=(TrialRecord(number=0, parameters={}, status="finished", started=1000, history=history),),
         best_trial=0, best_epoch=epochs, model=settings.model_dump(mode="json"), parameters=1, git_commit="none",
         versions={}, weights_sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
