@@ -108,7 +108,7 @@ def make_journal(folder: Path) -> None:
     history = []
     for epoch in small_model().fit(TrainingRun(items(), items(), epochs=3, seed=0)):
         history.append({"epoch": epoch.number, "timestamp": 1000, "seconds": 0.5, "metrics": epoch.metrics})
-        best = {f"best.{name}": tensor for name, tensor in epoch.weights.items()}
+        best = {f"best.{name}": tensor.clone() for name, tensor in epoch.weights.items()}
         journal.save(attempt, State(epoch.state.tensors | best, epoch.state.rest | {"history": history}))
         if epoch.number == 2:
             break
