@@ -15,7 +15,7 @@ from pathlib import Path
 
 from components.data import DataError
 from components.settings import SettingError
-from serving.bundle import BundleError
+from serving.manifest import BundleError
 
 PARAMS = "params.yaml"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")

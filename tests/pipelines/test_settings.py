@@ -213,7 +213,7 @@ def test_params_are_read_without_heavy_libraries() -> None:
     code = (
         "import sys; from pathlib import Path; from pipelines.project import Project; "
         "from pipelines.settings.params import load_params; load_params(Project(Path.cwd(), Path.cwd())); "
-        "print(sorted({'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy', 'faiss'} & set(sys.modules)))"
+        "print(sorted({'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy', 'faiss', 'onnxruntime'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
