@@ -101,8 +101,8 @@ class Sandbox:
         done = subprocess.run(
             command, cwd=self.root, env=self.environment | environment, capture_output=True, text=True, timeout=600
         )
-        told = f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        assert (done.returncode != 0) == fails, told
+        printed = f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        assert (done.returncode != 0) == fails, printed
         return done
 
     def stage(
