@@ -29,6 +29,7 @@ from pipelines.sweep.journal import Journal
 from pipelines.sweep.record import RunRecord, read_model, read_record, write_record
 from pipelines.tracking.projection import Projection
 from pipelines.tracking.studied import StudyProjection
+from pipelines.units.storage import Storage
 from serving.bundle import BundleError
 from tests.faults.damage import VALUES, Damage, damaged_bytes, damaged_document, damaged_json
 from tests.faults.formats import Format, digest
@@ -60,14 +61,14 @@ def make_journal(folder: Path) -> None:
     """Write the journal of a trial that was stopped after its second epoch."""
     from components.models import TrainingRun
 
-    journal = Journal.of(folder, 1)
+    journal = Journal.of(Storage(folder), 1)
     journal.open(1, {"model.training.learning_rate": 0.002})
-    journal.begin("node")
+    attempt = journal.begin("node")
     history = []
     for epoch in small_model().fit(TrainingRun(items(), items(), epochs=3, seed=0)):
         history.append({"epoch": epoch.number, "timestamp": 1000, "seconds": 0.5, "metrics": epoch.metrics})
-        State(epoch.state.part("model"), {"epoch": epoch.number}).save(journal.best)
-        State(epoch.state.tensors, epoch.state.rest | {"history": history}).save(journal.state)
+        best = {f"best.{name}": tensor.clone() for name, tensor in epoch.weights.items()}
+        journal.save(attempt, State(epoch.state.tensors | best, epoch.state.rest | {"history": history}))
         if epoch.number == 2:
             break
 
@@ -76,17 +77,17 @@ def use_journal(folder: Path) -> str:
     """Go on from a journal: what the trial is, its history, its last epoch, and what its best weights compute."""
     from components.models import TrainingRun
 
-    journal = Journal.of(folder, 1)
-    journal.check(OBJECTIVE)
+    journal = Journal.of(Storage(folder), 1)
+    journal.check()
     trial, state = journal.read(), journal.resume()
     model = small_model(seed=1)
-    model.load_state_dict(State.load(journal.best).tensors)
+    model.load_state_dict(state.part("best"))
     resumed = small_model(seed=1)
     (last,) = resumed.fit(TrainingRun(items(), items(), epochs=3, seed=0), state)
-    figures = {name: value for name, value in last.metrics.items() if name != "train_items_per_second"}
+    metrics = {name: value for name, value in last.metrics.items() if name != "train_items_per_second"}
     best = trial.best(OBJECTIVE)
     codes = [m.eval().encode(torch.as_tensor(items())).detach().numpy() for m in (model, resumed)]
-    return digest(trial.model_copy(update={"started": 0}), best, last.number, figures, codes)
+    return digest(trial.model_copy(update={"started": 0}), best, last.number, metrics, codes)
 
 
 def damaged_safetensors(content: bytes, draw: random.Random) -> Damage:
@@ -185,8 +186,8 @@ def use_part(folder: Path) -> str:
 
 FORMATS = (
     Format("trial.json", "*/trial.json", make_journal, use_journal, STAGES, damaged_json),
-    Format("state.safetensors", "*/state.safetensors", make_journal, use_journal, STAGES, damaged_safetensors),
-    Format("best.safetensors", "*/best.safetensors", make_journal, use_journal, STAGES, damaged_safetensors),
+    Format("attempt.json", "*/attempt-*.json", make_journal, use_journal, STAGES, damaged_json),
+    Format("state.safetensors", "*/state-*.safetensors", make_journal, use_journal, STAGES, damaged_safetensors),
     Format("record.json", "runs/digits-deep/*.json", make_project, use_run, STAGES, damaged_json),
     Format("weights.safetensors", "runs/digits-deep/*.safetensors", make_project, use_run, STAGES, damaged_safetensors),
     Format(
