@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import grimp
 import pytest
 from ruamel.yaml import YAML
-from sandbox import PARAMS, REPOSITORY, Sandbox
 
 from components.data import DataError
 from pipelines.project import StageError, stage
 from pipelines.units.key import INDIFFERENT
-from serving.bundle import BundleError
+from serving.manifest import BundleError
+from tests.pipelines.sandbox import REPOSITORY
 
 DVC = (REPOSITORY / "dvc.yaml").read_text()
 STAGES = YAML(typ="safe").load(DVC)["stages"]
@@ -91,82 +89,6 @@ def test_a_change_of_how_params_are_read_is_no_change_of_what_they_say(graph: gr
 def test_a_stage_keeps_out_of_the_run_cache(name: str) -> None:
     outs = [*STAGE[name]["outs"], *STAGE[name].get("metrics", ())]
     assert all(options.get("persist") for out in outs for options in out.values())
-
-
-# In the place of Python: each stage copies the settings that it ran with.
-PRETENDED = """#!/bin/sh
-case $2 in
-  pipelines.prepare) places="data/$3" ;;
-  pipelines.sweep) places="runs/$3" ;;
-  pipelines.export) places="bundles/$3" ;;
-  pipelines.evaluate) places="evaluations/$3 metrics/$3" ;;
-  pipelines.studies) places="studies/$3 metrics/studies/$3" ;;
-  pipelines.compare) places="reports" ;;
-esac
-echo "ran $2 $3"
-for place in $places; do mkdir -p $place && cp params.yaml $place/; done
-"""
-
-
-@pytest.fixture
-def pretended(sandbox: Sandbox) -> Sandbox:
-    """A project whose stages only copy params.yaml."""
-    programs = sandbox.root / "programs"
-    programs.mkdir()
-    (programs / "python").write_text(PRETENDED)
-    (programs / "python").chmod(0o755)
-    sandbox.environment["PATH"] = f"{programs}{os.pathsep}{sandbox.environment['PATH']}"
-    sandbox.run("dvc", "init", "-q", "--no-scm")
-    return sandbox
-
-
-def ran(sandbox: Sandbox, *words: str) -> list[str]:
-    """Return the stages that `dvc repro` runs."""
-    lines = sandbox.run("dvc", "repro", *words).stdout.splitlines()
-    return [line.removeprefix("ran pipelines.") for line in lines if line.startswith("ran ")]
-
-
-def with_sizes(table: int, code: int) -> dict[str, Any]:
-    """Return settings with a study whose row has a code of `table` numbers, and an experiment whose code has `code`."""
-    deep = PARAMS["experiments"]["digits"]["deep"]
-    row = deep["model"] | {"training": {}, "bottleneck": {"kind": "identity", "size": table}}
-    model = deep["model"] | {"bottleneck": {"kind": "identity", "size": code}}
-    budget = {"epochs": 1, "seeds": 1}
-    return PARAMS | {
-        "experiments": {"digits": {"deep": deep | {"model": model}}},
-        "studies": {"digits": {"sparse_table": {"simple": row, "sparse": row, "quick": budget, "paper": budget}}},
-    }
-
-
-def test_dvc_runs_what_a_changed_setting_decides_and_nothing_else(pretended: Sandbox) -> None:
-    """The settings that change are called `size`, which DVC's run cache would not see."""
-    first = ["prepare digits", "sweep digits", "export digits", "evaluate digits", "studies digits", "compare "]
-    pretended.write_params(with_sizes(4, 8))
-    assert ran(pretended, "compare") == first
-    for sizes, expected in (
-        ((16, 8), ["studies digits", "compare "]),
-        ((16, 2), first[1:]),
-        ((16, 8), first[1:]),  # as it was before: nothing comes from a cache
-    ):
-        pretended.write_params(with_sizes(*sizes))
-        assert ran(pretended, "compare") == expected
-    for place in ("runs/digits", "studies/digits", "metrics/studies/digits"):
-        assert (pretended.root / place / "params.yaml").read_text() == (pretended.root / "params.yaml").read_text()
-
-
-def test_a_dataset_without_studies_has_no_stage_for_them(pretended: Sandbox) -> None:
-    vectors = {"plain": {"model": {"kind": "pca", "size": 2}}}
-    pretended.write_params(
-        PARAMS
-        | {
-            "datasets": PARAMS["datasets"] | {"vectors": {"kind": "digits"}},
-            "experiments": PARAMS["experiments"] | {"vectors": vectors},
-            "studies": {"digits": {"planes": {"pca": "pca", "deep": "deep"}}},
-        }
-    )
-    listed = pretended.run("dvc", "stage", "list", "--name-only").stdout.split()
-    stages = [f"{name}@{dataset}" for name in list(STAGES)[:4] for dataset in ("digits", "vectors")]
-    assert sorted(listed) == sorted([*stages, "study@digits", "compare", "register"])
 
 
 def without_words() -> None: ...
