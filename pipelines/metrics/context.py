@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components import metrics as item_metrics
+from components.codebook_use import code_counts
 from components.data.contract import PreparedDataset
 from components.data.schema import SplitName
 from items.code import CodeSpec
 from items.spec import ItemSpec
+from pipelines.metrics import item_metrics
 from pipelines.project import StageError
 from serving.bundle import Bundle
 
@@ -117,7 +118,7 @@ class EvaluationContext:
         levels, alphabets = self.code.levels, self.code.alphabets
         if levels is None or alphabets is None:
             raise StageError(f"{self.bundle.folder}: the manifest must say which elements of a code share a codebook")
-        return item_metrics.code_counts(self.codes, levels, alphabets)
+        return code_counts(self.codes, levels, alphabets)
 
     @cached_property
     def position_entropies(self) -> Array:

@@ -12,12 +12,12 @@ import pytest
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
-from components import metrics
 from components.data import DatasetSettings, PreparedDataset, load, open_dataset, write_dataset
 from components.models import ModelSettings, TrainingRun
 from pipelines.evaluate.results import VALUES, write_values
 from pipelines.export.certificate import UNPROVEN
 from pipelines.export.graphs import export_decoder, export_encoder
+from pipelines.metrics import item_metrics
 from pipelines.project import Project, locked, model_name
 from pipelines.studies import kinds
 from pipelines.studies.contract import Study, StudySettings, read_study
@@ -95,7 +95,7 @@ class StudyLab:
         loaded = Bundle.load(bundle, threads=1)
         if manifest.decoder is not None:
             rebuilt = loaded.decode(loaded.encode(test))
-            values["squared_error"] = metrics.squared_errors(data.schema.item.scaled(test), rebuilt)
+            values["squared_error"] = item_metrics.squared_errors(data.schema.item.scaled(test), rebuilt)
         write_values(evaluation / VALUES, values)
 
     def bundle(self, name: str, dataset: str = "digits") -> Bundle:

@@ -10,22 +10,20 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import subspace_angles
 from scipy.stats import bootstrap
 
-from components.metrics import (
+from pipelines.metrics import significance, similarity
+from pipelines.metrics.classes import knn_correct, probe_correct
+from pipelines.metrics.item_metrics import (
     active_fractions,
-    bootstrap_interval,
-    codebook_figures,
     distinct,
-    entropies,
-    knn_correct,
     overlaps,
     position_entropies,
     precisions,
     principal_angles,
-    probe_correct,
     psnrs,
     squared_errors,
-    ssims,
 )
+from pipelines.metrics.significance import interval
+from pipelines.metrics.similarity import ssims
 
 
 def test_squared_errors_are_sums_over_an_items_values() -> None:
@@ -74,23 +72,27 @@ def gaussian_window() -> np.ndarray:
     ],
     ids=lambda value: str(getattr(value, "shape", value)),
 )
-def test_ssim_is_that_of_its_definition(shape: tuple[int, ...], window: np.ndarray) -> None:
+def test_ssim_is_that_of_its_definition(
+    shape: tuple[int, ...], window: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similarity, "CHUNK", 2 * np.prod(shape))  # two images at once, and one is left over
     random = np.random.default_rng(0)
     images = random.random((5, *shape), dtype=np.float32)
     rebuilt = np.clip(images + random.normal(0, 0.2, images.shape), 0, 1).astype(np.float32)
     expected = [ssim_by_definition(image, other, window) for image, other in zip(images, rebuilt, strict=True)]
     assert max(expected) < 0.97
-    np.testing.assert_allclose(ssims(images, rebuilt, chunk=2), expected, atol=1e-4)
+    np.testing.assert_allclose(ssims(images, rebuilt), expected, atol=1e-4)
 
 
 def test_ssim_of_identical_images_is_one(digits: np.ndarray) -> None:
     images = digits[:9] / 255.0
-    np.testing.assert_allclose(ssims(images, images, chunk=4), np.ones(9), atol=1e-6)
+    np.testing.assert_allclose(ssims(images, images), np.ones(9), atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(6, 20, 1), (20, 6, 3), (1, 1, 1)])
 def test_images_too_small_for_a_window_have_no_ssim(shape: tuple[int, ...]) -> None:
-    assert ssims(np.zeros((2, *shape)), np.zeros((2, *shape))) is None
+    with pytest.raises(ValueError, match=rf"images of {shape[0]}×{shape[1]} pixels, must be at least 7×7"):
+        ssims(np.zeros((2, *shape)), np.zeros((2, *shape)))
 
 
 def two_clouds(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +101,7 @@ def two_clouds(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.
 
 
 @pytest.mark.parametrize("judge", [knn_correct, probe_correct])
-def test_separable_classes_are_told_apart_and_wrong_labels_count_as_wrong(
+def test_separable_classes_are_found_and_wrong_labels_count_as_wrong(
     judge: Callable[..., np.ndarray],
 ) -> None:
     random = np.random.default_rng(0)
@@ -124,20 +126,6 @@ def test_the_probe_standardizes_features_of_unlike_scales() -> None:
     assert probe_correct(features[:150], labels[:150], features[150:], labels[150:]).mean() == 1
 
 
-def test_entropies_by_hand() -> None:
-    counts = np.array([[4, 4, 4, 4], [0, 9, 0, 0], [1, 1, 2, 0]])  # 1/4, 1/4, 1/2: half a bit and half a bit and half
-    np.testing.assert_allclose(entropies(counts), [2, 0, 1.5])
-    assert entropies(np.full((1, 12), 7))[0] == pytest.approx(np.log2(12))
-
-
-def test_usage_and_perplexity_are_of_each_codebook_by_itself() -> None:
-    figures = codebook_figures(np.array([[1, 1, 2, 0], [0, 8, 0, 0]]))
-    assert figures == pytest.approx({
-        "codebook_usage": (3 / 4 + 1 / 4) / 2, "codebook_usage_worst": 1 / 4,
-        "codebook_perplexity": (2**1.5 + 1) / 2, "codebook_perplexity_worst": 1,
-    })  # fmt: skip
-
-
 def test_entropy_of_a_position_is_over_items() -> None:
     codes = np.array([[0, 5, 1], [0, 6, 1], [0, 7, 2], [0, 8, 1]], np.uint16)
     rare = -(0.25 * np.log2(0.25) + 0.75 * np.log2(0.75))
@@ -151,21 +139,23 @@ def test_distinct_counts_different_rows() -> None:
     assert distinct(rows[:0]) == 0
 
 
-def test_bootstrap_interval_is_scipys() -> None:
+def test_interval_is_scipys_bootstrap_interval() -> None:
     values = np.random.default_rng(0).exponential(size=400)
-    low, high = bootstrap_interval(values, seed=1, resamples=4000)
     oracle = bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=2).confidence_interval
     width = oracle.high - oracle.low
+    low, high = np.mean([interval(values, seed) for seed in range(4)], axis=0)  # 4 × 1000 resamples
     assert low == pytest.approx(oracle.low, abs=0.06 * width)
     assert high == pytest.approx(oracle.high, abs=0.06 * width)
 
 
-def test_bootstrap_interval_depends_on_the_seed_alone() -> None:
+def test_interval_depends_on_the_seed_alone() -> None:
     values = np.random.default_rng(0).normal(size=50)
-    first = bootstrap_interval(values, seed=3, resamples=100)
+    first = interval(values, seed=3)
     np.random.seed(0)
-    assert bootstrap_interval(values, seed=3, resamples=100) == first
-    assert bootstrap_interval(values, seed=4, resamples=100) != first
+    significance._resampled_means.cache_clear()
+    significance._kept_draws.cache_clear()
+    assert interval(values, seed=3) == first
+    assert interval(values, seed=4) != first
 
 
 @settings(deadline=None, max_examples=60)
