@@ -25,7 +25,7 @@ from serving.sessions import open_session
 
 __all__ = ["BATCH_SIZE", "Bundle", "BundleError"]
 
-BATCH_SIZE = 512  # items a run of a graph; codes of floats are the same to the bit only in batches of the same size
+BATCH_SIZE = 512  # codes of floats are the same to the bit only in batches of the same size
 
 Side = Literal["encoder", "decoder"]
 

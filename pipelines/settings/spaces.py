@@ -27,10 +27,10 @@ class Distribution:
 
     @classmethod
     def parse(cls, path: str, kind: str, arguments: object) -> Distribution:
-        """Check what params.yaml says.
+        """Return the distribution that params.yaml describes.
 
         Raises:
-            SettingError: not two rising numbers (positive for `log_uniform`), or an empty choice.
+            SettingError: not two numbers, low and high (above 0 for `log_uniform`), or an empty choice.
         """
         key = f"{path}.{kind}"
         if not isinstance(arguments, list):
@@ -42,12 +42,12 @@ class Distribution:
         allowed = int if kind == "integer" else (int, float)
         if len(arguments) != 2 or any(isinstance(a, bool) or not isinstance(a, allowed) for a in arguments):
             what = "integers" if kind == "integer" else "numbers"
-            raise SettingError(key, arguments, f"must be two {what}, the lowest and the highest allowed")
+            raise SettingError(key, arguments, f"must be two {what}: [low, high]")
         low, high = arguments
         if not low < high:
-            raise SettingError(key, arguments, "must rise: the first is not below the second")
+            raise SettingError(key, arguments, "low must be below high")
         if kind == "log_uniform" and low <= 0:
-            raise SettingError(key, arguments, "must be above 0")
+            raise SettingError(key, arguments, "low must be above 0")
         return cls(kind, (low, high))
 
     @property

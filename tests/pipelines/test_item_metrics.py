@@ -1,17 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import subspace_angles
-from scipy.stats import bootstrap
 
-from pipelines.metrics import significance, similarity
-from pipelines.metrics.classes import knn_correct, probe_correct
 from pipelines.metrics.item_metrics import (
     active_fractions,
     distinct,
@@ -22,8 +15,6 @@ from pipelines.metrics.item_metrics import (
     psnrs,
     squared_errors,
 )
-from pipelines.metrics.significance import interval
-from pipelines.metrics.similarity import ssims
 
 
 def test_squared_errors_are_sums_over_an_items_values() -> None:
@@ -39,93 +30,6 @@ def test_psnr_is_ten_log_ten_of_peak_over_error() -> None:
     assert np.isfinite(psnrs(np.zeros(1)))
 
 
-def ssim_by_definition(first: np.ndarray, second: np.ndarray, window: np.ndarray) -> float:
-    """Return the mean over pixels and channels of Wang et al.'s equation 13, for (height, width, channels)."""
-    scores, edge = [], len(window) // 2
-    first, second = (np.pad(image, ((edge, edge), (edge, edge), (0, 0)), mode="reflect") for image in (first, second))
-    for channel in range(first.shape[2]):
-        x, y = (sliding_window_view(image[..., channel].astype(float), window.shape) for image in (first, second))
-
-        def mean(values: np.ndarray) -> np.ndarray:
-            return (values * window).sum((2, 3))
-
-        mx, my = mean(x), mean(y)
-        vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
-        c1, c2 = 0.01**2, 0.03**2
-        scores.append((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
-    return float(np.mean(scores))
-
-
-def gaussian_window() -> np.ndarray:
-    weights = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-    return np.outer(weights, weights) / weights.sum() ** 2
-
-
-@pytest.mark.parametrize(
-    ("shape", "window"),
-    [
-        ((20, 15, 1), gaussian_window()),
-        ((11, 13, 3), gaussian_window()),
-        ((8, 8, 1), np.full((7, 7), 1 / 49)),
-        ((10, 10, 1), np.full((7, 7), 1 / 49)),
-        ((7, 12, 3), np.full((7, 7), 1 / 49)),
-    ],
-    ids=lambda value: str(getattr(value, "shape", value)),
-)
-def test_ssim_is_that_of_its_definition(
-    shape: tuple[int, ...], window: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(similarity, "CHUNK", 2 * np.prod(shape))  # two images at once, and one is left over
-    random = np.random.default_rng(0)
-    images = random.random((5, *shape), dtype=np.float32)
-    rebuilt = np.clip(images + random.normal(0, 0.2, images.shape), 0, 1).astype(np.float32)
-    expected = [ssim_by_definition(image, other, window) for image, other in zip(images, rebuilt, strict=True)]
-    assert max(expected) < 0.97
-    np.testing.assert_allclose(ssims(images, rebuilt), expected, atol=1e-4)
-
-
-def test_ssim_of_identical_images_is_one(digits: np.ndarray) -> None:
-    images = digits[:9] / 255.0
-    np.testing.assert_allclose(ssims(images, images), np.ones(9), atol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(6, 20, 1), (20, 6, 3), (1, 1, 1)])
-def test_images_too_small_for_a_window_have_no_ssim(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=rf"images of {shape[0]}×{shape[1]} pixels, must be at least 7×7"):
-        ssims(np.zeros((2, *shape)), np.zeros((2, *shape)))
-
-
-def two_clouds(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    labels = random.integers(0, 2, count)
-    return random.normal(size=(count, 3)) + 20 * labels[:, None], labels
-
-
-@pytest.mark.parametrize("judge", [knn_correct, probe_correct])
-def test_separable_classes_are_found_and_wrong_labels_count_as_wrong(
-    judge: Callable[..., np.ndarray],
-) -> None:
-    random = np.random.default_rng(0)
-    train, train_labels = two_clouds(random, 80)
-    test, test_labels = two_clouds(random, 30)
-    wrong = np.arange(30) < 10
-    correct = judge(train, train_labels, test, np.where(wrong, 1 - test_labels, test_labels))
-    np.testing.assert_array_equal(correct, 1.0 - wrong)
-
-
-def test_knn_takes_the_majority_of_five() -> None:
-    train, labels = np.array([[0.0], [1], [2], [3], [4], [100]]), np.array([0, 0, 1, 1, 1, 0])
-    assert knn_correct(train, labels, np.array([[0.0]]), np.array([1])).tolist() == [1]
-    assert knn_correct(train, labels, np.array([[0.0]]), np.array([0]), k=1).tolist() == [1]
-    assert knn_correct(train[:3], labels[:3], np.array([[2.0]]), np.array([0])).tolist() == [1]
-
-
-def test_the_probe_standardizes_features_of_unlike_scales() -> None:
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 2, 200)
-    features = np.stack([1e-4 * (labels + 0.05 * random.normal(size=200)), 1e4 * random.normal(size=200)], 1)
-    assert probe_correct(features[:150], labels[:150], features[150:], labels[150:]).mean() == 1
-
-
 def test_entropy_of_a_position_is_over_items() -> None:
     codes = np.array([[0, 5, 1], [0, 6, 1], [0, 7, 2], [0, 8, 1]], np.uint16)
     rare = -(0.25 * np.log2(0.25) + 0.75 * np.log2(0.75))
@@ -137,25 +41,6 @@ def test_distinct_counts_different_rows() -> None:
     assert distinct(rows) == 2
     assert distinct(rows[:, ::-1]) == 2
     assert distinct(rows[:0]) == 0
-
-
-def test_interval_is_scipys_bootstrap_interval() -> None:
-    values = np.random.default_rng(0).exponential(size=400)
-    oracle = bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=2).confidence_interval
-    width = oracle.high - oracle.low
-    low, high = np.mean([interval(values, seed) for seed in range(4)], axis=0)  # 4 × 1000 resamples
-    assert low == pytest.approx(oracle.low, abs=0.06 * width)
-    assert high == pytest.approx(oracle.high, abs=0.06 * width)
-
-
-def test_interval_depends_on_the_seed_alone() -> None:
-    values = np.random.default_rng(0).normal(size=50)
-    first = interval(values, seed=3)
-    np.random.seed(0)
-    significance._resampled_means.cache_clear()
-    significance._kept_draws.cache_clear()
-    assert interval(values, seed=3) == first
-    assert interval(values, seed=4) != first
 
 
 @settings(deadline=None, max_examples=60)
