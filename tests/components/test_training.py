@@ -75,15 +75,13 @@ def four_epochs(digits: np.ndarray) -> TrainingRun:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_resumed_run_is_the_straight_run_bit_for_bit(
-    digit: ItemSpec, four_epochs: TrainingRun, name: str, tmp_path: Path
-) -> None:
+def test_a_resumed_run_is_the_straight_run_bit_for_bit(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
     straight = list(autoencoder(digit, name).fit(four_epochs))
     for epoch in autoencoder(digit, name).fit(four_epochs):
-        epoch.state.save(tmp_path / "state")
         if epoch.number == 2:
+            content = epoch.state.to_bytes()
             break
-    resumed = list(autoencoder(digit, name, seed=99).fit(four_epochs, resume=State.load(tmp_path / "state")))
+    resumed = list(autoencoder(digit, name, seed=99).fit(four_epochs, resume=State.from_bytes(content)))
 
     assert [epoch.number for epoch in resumed] == [3, 4]
     for left, right in zip(straight[2:], resumed, strict=True):
@@ -96,11 +94,11 @@ def test_a_resumed_run_is_the_straight_run_bit_for_bit(
         assert torch.equal(tensor, got.tensors[key]), key
 
 
-def test_resuming_does_not_write_into_the_state(digit: ItemSpec, four_epochs: TrainingRun, tmp_path: Path) -> None:
-    next(autoencoder(digit, "identity").fit(four_epochs)).state.save(tmp_path / "state")
-    state = State.load(tmp_path / "state")
+def test_resuming_does_not_write_into_the_state(digit: ItemSpec, four_epochs: TrainingRun) -> None:
+    content = next(autoencoder(digit, "identity").fit(four_epochs)).state.to_bytes()
+    state = State.from_bytes(content)
     next(autoencoder(digit, "identity").fit(four_epochs, resume=state))
-    for key, tensor in State.load(tmp_path / "state").tensors.items():
+    for key, tensor in State.from_bytes(content).tensors.items():
         assert torch.equal(tensor, state.tensors[key]), key
 
 
