@@ -94,7 +94,7 @@ def _count_choices(model: Model, items: Tensor, ours: Tensor, theirs: Tensor) ->
     """
     discrete = model.code.levels is not None
     if discrete and torch.equal(ours, theirs):
-        return ours.numel(), 0, 0  # the usual case, without the distances to every entry of a codebook
+        return ours.numel(), 0, 0  # the usual case, without the distances to every vector of a codebook
     gaps = model.choice_gaps(items, theirs)
     if gaps is None:
         return 0, 0, 0
