@@ -12,7 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ class _Average:
 
     def __init__(self, model: Trainable) -> None:
         self._live = model
-        self._averaged = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())
+        self._averaged = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())  # type: ignore[no-untyped-call]
 
     def add(self, to_go: int, steps: int) -> None:
         """Add the weights after a step of which `to_go` of the epoch's `steps` are left; most are passed over."""
@@ -156,8 +156,7 @@ class _Average:
     @property
     def model(self) -> Trainable:
         """The model with the mean of the weights."""
-        averaged: Trainable = self._averaged.module
-        return averaged
+        return cast("Trainable", self._averaged.module)
 
 
 def initialize(model: Trainable, items: Tensor) -> None:

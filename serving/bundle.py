@@ -12,10 +12,9 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from items.cpus import available_cpus
@@ -23,9 +22,12 @@ from serving.manifest import MANIFEST, BundleError, Graph, Manifest, TensorSpec,
 from serving.registry import is_registry_uri, resolve
 from serving.sessions import open_session
 
+if TYPE_CHECKING:
+    import onnxruntime
+
 __all__ = ["BATCH_SIZE", "Bundle", "BundleError"]
 
-BATCH_SIZE = 512  # items a run of a graph; codes of floats are the same to the bit only in batches of the same size
+BATCH_SIZE = 512  # codes of floats are the same to the bit only in batches of the same size
 
 Side = Literal["encoder", "decoder"]
 

@@ -16,7 +16,7 @@ from components.models import Epoch, TrainingRun
 from components.state import State
 from components.training import Diverged
 from items.spec import ItemSpec
-from pipelines.settings.params import ExperimentSettings
+from pipelines.settings.experiment import ExperimentSettings
 from pipelines.sweep.journal import Journal, Superseded, now
 from pipelines.sweep.record import EpochRecord
 from pipelines.units.storage import Storage
@@ -81,7 +81,8 @@ def _train(
             journal.save(attempt, _state(epoch, weights, history))
             if epoch.number == config["epochs"]:
                 journal.close("finished", attempt=attempt)
-            tell({"epoch": epoch.number, "started": trial.started, "ended": history[-1].timestamp, **epoch.metrics})
+            times = {"seconds": seconds, "started": trial.started, "ended": history[-1].timestamp}
+            tell({"epoch": epoch.number, **times, **epoch.metrics})
             if epoch.number >= config["until"]:
                 return
     except Diverged as error:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
 from components import metrics
 from components.data import DatasetSettings, PreparedDataset, load, open_dataset, write_dataset
-from components.models import ModelSettings, TrainingRun
+from components.models import Model, ModelSettings, TrainingRun
 from pipelines.evaluate.results import VALUES, write_values
 from pipelines.export.certificate import UNPROVEN
 from pipelines.export.graphs import export_decoder, export_encoder
@@ -51,27 +52,28 @@ class StudyLab:
         folder = self.project.data(name)
         with locked(folder.with_suffix(".lock")):
             if not folder.exists():
-                raw = load(DATASET.validate_python({"kind": "digits"} | settings), name, 0, self.project.root, self.project.cache)
+                given = DATASET.validate_python({"kind": "digits"} | settings)
+                raw = load(given, name, seed=0, downloads=self.project.cache, root=self.project.root)
                 write_dataset(folder, name, raw.item, raw.splits, raw.classes, source=raw.source, licence=raw.licence)
         return open_dataset(folder)
 
-    def experiment(self, name: str, model: dict[str, Any], epochs: int = 1, dataset: str = "digits") -> None:
-        """Train an experiment, export it and evaluate its squared errors, where that was not done before."""
+    def experiment(
+        self, name: str, model: dict[str, Any], epochs: int = 1, dataset: str = "digits", bundle: bool = True
+    ) -> None:
+        """Train an experiment, evaluate its squared errors and export it, where that was not done before."""
         folder = self.project.run(dataset, name)
         with locked(folder.with_suffix(".lock")):
             if not (self.project.evaluation(dataset, name) / VALUES).exists():
-                self._train(name, model, epochs, self.dataset(dataset))
+                self._train(name, model, epochs, self.dataset(dataset), bundle)
 
-    def _train(self, name: str, model: dict[str, Any], epochs: int, data: PreparedDataset) -> None:
+    def _train(self, name: str, model: dict[str, Any], epochs: int, data: PreparedDataset, bundle: bool) -> None:
         dataset, settings = data.schema.name, MODEL.validate_python(model)
         built = settings.build(data.schema.item, 0)
         for epoch in built.fit(TrainingRun(np.asarray(data.array("train")), data.array("validation"), epochs, 0)):
             last = epoch.metrics
-        run, bundle, evaluation = (
-            getattr(self.project, of)(dataset, name) for of in ("run", "bundle", "evaluation")
-        )
-        for folder in (run, bundle, evaluation):
-            folder.mkdir(parents=True, exist_ok=True)
+        run, evaluation = self.project.run(dataset, name), self.project.evaluation(dataset, name)
+        for folder in (run, evaluation):
+            folder.mkdir(parents=True)
         save_file({key: tensor.contiguous() for key, tensor in built.cpu().state_dict().items()}, run / WEIGHTS)
         weights = hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()
         history = (EpochRecord(epoch=epochs, timestamp=2000, seconds=1.0, metrics=last),)
@@ -83,20 +85,24 @@ class StudyLab:
             git_commit="none", versions={},
         )  # fmt: skip
         (run / RECORD).write_bytes(sealed(record))
-        built.eval()
+        if bundle:
+            self._export(built.eval(), name, dataset, weights)
+        test = np.asarray(data.array("test"))
+        with torch.no_grad():
+            rebuilt = built.eval().decode(built.encode(torch.from_numpy(test)))
+        errors = None if rebuilt is None else metrics.squared_errors(data.schema.item.scaled(test), rebuilt.numpy())
+        write_values(evaluation / VALUES, {} if errors is None else {"squared_error": errors})
+
+    def _export(self, model: Model, name: str, dataset: str, weights: str) -> None:
+        folder = self.project.bundle(dataset, name)
+        folder.mkdir(parents=True)
         draft = Manifest(
-            name=model_name(dataset, name), item=built.item, code=built.code, encoder=export_encoder(built, bundle),
-            decoder=export_decoder(built, bundle), certificate=UNPROVEN.model_copy(update={"passed": True}), versions={},
-            data_digest=data.schema.digest, settings_digest="0" * 64, weights_digest=weights, digest="",
+            name=model_name(dataset, name), item=model.item, code=model.code, encoder=export_encoder(model, folder),
+            decoder=export_decoder(model, folder), certificate=UNPROVEN.model_copy(update={"passed": True}),
+            versions={}, data_digest="0" * 64, settings_digest="0" * 64, weights_digest=weights, digest="",
         )  # fmt: skip
         manifest = draft.model_copy(update={"digest": draft.computed_digest()})
-        (bundle / MANIFEST).write_text(manifest.model_dump_json())
-        test, values = np.asarray(data.array("test")), {}
-        loaded = Bundle.load(bundle, threads=1)
-        if manifest.decoder is not None:
-            rebuilt = loaded.decode(loaded.encode(test))
-            values["squared_error"] = metrics.squared_errors(data.schema.item.scaled(test), rebuilt)
-        write_values(evaluation / VALUES, values)
+        (folder / MANIFEST).write_text(manifest.model_dump_json())
 
     def bundle(self, name: str, dataset: str = "digits") -> Bundle:
         return Bundle.load(self.project.bundle(dataset, name), threads=1)

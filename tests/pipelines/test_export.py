@@ -17,7 +17,7 @@ from components.models import AutoencoderSettings, Model, PCASettings, TrainingR
 from items.digests import sha256_of
 from pipelines.export.certificate import BATCHES, certify
 from pipelines.export.graphs import INNER, export_encoder, random_operators
-from pipelines.export.stage import write_manifest
+from pipelines.export.work import write_manifest
 from serving.bundle import Bundle
 from serving.manifest import Graph, read_manifest
 

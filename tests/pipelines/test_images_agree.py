@@ -14,7 +14,7 @@ from PIL import Image
 from components.data import SPLITS, ImagesSettings, load, open_dataset, write_dataset
 from components.models import TrainingRun
 from components.models.pca import PCASettings
-from pipelines.export.stage import write_manifest
+from pipelines.export.work import write_manifest
 from serving import cli
 from serving.inputs import batches, open_input
 from serving.shards import read_codes
@@ -105,4 +105,4 @@ def test_encode_takes_the_folder_that_the_model_was_trained_on(
 
     capsys.readouterr()
     assert encode("--strict", "--overwrite") == 1
-    assert "0.png: it is 16×17 pixels, must be 6×4; with --resize" in capsys.readouterr().err
+    assert "0.png: it is 16×17 pixels, must be 6×4; with `--resize`" in capsys.readouterr().err

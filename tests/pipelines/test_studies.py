@@ -1,31 +1,26 @@
-"""The lecture's smaller studies on digits, their figures against ones worked out another way."""
+"""Studies of codes of real numbers on digits, their metrics against ones worked out another way."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sandbox import Sandbox
 from sklearn.neighbors import KNeighborsClassifier
+from study_lab import StudyLab, run_here
 
-from components.corruptions import MaskingNoise, SaltAndPepperNoise
-from components.data import open_dataset
+from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption, SaltAndPepperNoise
+from components.models import TrainingRun
 from items.spec import ItemSpec
-from pipelines.project import Project, StageError
-from pipelines.settings.params import parse_params
-from pipelines.studies import denoising, invariance, planes, remembered, sparse_table
-from pipelines.studies.contract import Study, read_study, spread
+from pipelines.evaluate.results import VALUES, write_values
+from pipelines.metrics.significance import interval, paired_difference
+from pipelines.project import StageError
+from pipelines.studies import denoising, sparse_table
+from pipelines.studies.text import corruption_text, difference_text, differing_keys, mean_text, spread, spread_text
 from pipelines.sweep.record import read_record
 from pipelines.sweep.trained import read_model
-from serving.bundle import Bundle
 
 
 def one_layer(**parts: Any) -> dict[str, Any]:
@@ -38,134 +33,87 @@ def one_layer(**parts: Any) -> dict[str, Any]:
     }
 
 
-def experiment(model: dict[str, Any], epochs: int) -> dict[str, Any]:
-    budget = {} if model["kind"] == "pca" else {"quick": {"epochs": epochs}, "paper": {"epochs": epochs}}
-    return {"dataset": "digits", "model": model, **budget}
-
-
-PLANE = one_layer(network={"kind": "mlp", "hidden": [32]}, bottleneck={"kind": "identity", "size": 2})
-PARAMS: dict[str, Any] = {
-    "datasets": {"digits": {"kind": "digits"}},
-    "experiments": {
-        "pca": experiment({"kind": "pca", "size": 4}, 1),
-        "plane": experiment(PLANE, 30),
-        "basic": experiment(one_layer(), 15),
-        "denoising": experiment(one_layer(corruption={"kind": "gaussian", "sigma": 0.5}), 15),
-        "contractive": experiment(one_layer(penalties=[{"kind": "contractive", "weight": 0.3}]), 15),
-    },
-    "studies": {
-        "planes": {"digits": {"pca": "pca", "deep": "plane"}},
-        "denoising": {
-            "digits": {
-                "basic": "basic",
-                "denoising": "denoising",
-                "noises": [{"kind": "gaussian", "sigma": 0.5}, {"kind": "masking", "share": 0.5, "fill": "zero"}],
-            }
-        },
-        "invariance": {
-            "digits": {"basic": "basic", "contractive": "contractive", "items": 40},
-            "pca": {"basic": "pca", "contractive": "contractive"},
-        },
-        "sparse_table": {
-            "digits": {
-                "dataset": "digits",
-                "simple": one_layer(),
-                "sparse": one_layer(penalties=[{"kind": "l1", "weight": 0.1}]),
-                "quick": {"epochs": 3, "seeds": 2},
-                "paper": {"epochs": 100, "seeds": 5},
-            }
-        },
-    },
+DENOISING = {
+    "basic": "basic",
+    "denoising": "denoising",
+    "noises": [{"kind": "gaussian", "sigma": 0.5}, {"kind": "masking", "share": 0.5, "fill": "zero"}],
+}
+TABLE = {
+    "simple": one_layer(),
+    "sparse": one_layer(penalties=[{"kind": "l1", "weight": 0.1}]),
+    "quick": {"epochs": 3, "seeds": 2},
+    "paper": {"epochs": 100, "seeds": 5},
 }
 
 
 @pytest.fixture(scope="module")
-def project(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
-    made = make_sandbox()
-    made.write_params(PARAMS)
-    made.train(*PARAMS["experiments"])
+def lab(tmp_path_factory: pytest.TempPathFactory) -> StudyLab:
+    made = StudyLab.shared(tmp_path_factory)
+    plane = one_layer(network={"kind": "mlp", "hidden": [32]}, bottleneck={"kind": "identity", "size": 2})
+    made.experiment("pca", {"kind": "pca", "size": 4})
+    made.experiment("plane", plane, 30)
+    made.experiment("basic", one_layer(), 15)
+    made.experiment("denoising", one_layer(corruption={"kind": "gaussian", "sigma": 0.5}), 15)
+    made.experiment("contractive", one_layer(penalties=[{"kind": "contractive", "weight": 0.3}]), 15, bundle=False)
     return made
 
 
-def studied(project: Sandbox, module: Any) -> Study:
-    kind = module.__name__.rpartition(".")[2]
-    with contextlib.chdir(project.root):
-        module.main("digits")
-    study = read_study(project.root / "studies" / f"{kind}-digits")
-    assert study.findings
-    assert all((project.root / "studies" / f"{kind}-digits" / p.file).stat().st_size > 0 for p in study.pictures)
-    return study
-
-
-def split(project: Sandbox, name: Any) -> tuple[np.ndarray, np.ndarray]:
-    data = open_dataset(project.root / "data" / "digits")
+def split(lab: StudyLab, name: Any) -> tuple[np.ndarray, np.ndarray]:
+    data = lab.dataset()
     labels = data.labels(name)
     assert labels is not None
     return data.array(name).reshape(data.count(name), -1) / 255.0, np.asarray(labels)
 
 
-def test_the_planes_are_two_components_and_a_code_of_two(project: Sandbox) -> None:
-    figures = studied(project, planes).figures
-    (train, train_labels), (test, test_labels) = split(project, "train"), split(project, "test")
+def test_the_planes_are_two_components_and_a_code_of_two(lab: StudyLab) -> None:
+    study = lab.study("planes", {"pca": "pca", "deep": "plane"})
+    (train, train_labels), (test, test_labels) = split(lab, "train"), split(lab, "test")
     directions = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:2]
     centred = test - train.mean(0)
     error = ((centred - centred @ directions.T @ directions) ** 2).sum(1).mean()
-    assert figures["pca_squared_error"] == pytest.approx(error, rel=1e-4)
+    assert study.metrics["pca_squared_error"] == pytest.approx(error, rel=1e-4)
     neighbours = KNeighborsClassifier(5).fit((train - train.mean(0)) @ directions.T, train_labels)
-    assert figures["pca_knn_accuracy"] == pytest.approx(
+    assert study.metrics["pca_knn_accuracy"] == pytest.approx(
         neighbours.score(centred @ directions.T, test_labels), abs=0.005
     )
-    assert figures["deep_squared_error"] < figures["pca_squared_error"]
+    assert study.metrics["deep_squared_error"] < study.metrics["pca_squared_error"]
+    assert [row[0] for row in study.tables[0].rows] == ["pca, first two components", "plane", "Difference"]
+    assert {len(row) for row in study.tables[0].rows} == {3}
 
 
-def test_the_denoising_autoencoder_is_held_against_the_clean_items(project: Sandbox) -> None:
-    study = studied(project, denoising)
-    figures = study.figures
-    assert figures["ratio"] < 0.8
-    assert figures["ratio"] == figures["denoising_gaussian_sigma_0.5"] / figures["basic_gaussian_sigma_0.5"]
-    data = open_dataset(project.root / "data" / "digits")
-    items = np.asarray(data.array("test"))
-    noisy = denoising.corrupted(data.schema.item, items, MaskingNoise(share=0.5, fill="zero"), seed=0)
-    bundle = Bundle.load(project.root / "bundles" / "denoising")
-    rebuilt = bundle.decode(bundle.encode(noisy))
-    error = ((rebuilt - items / 255.0) ** 2).sum((1, 2, 3)).mean()
-    assert figures["denoising_masking_share_0.5_fill_zero"] == pytest.approx(error, rel=1e-5)
+def test_the_denoising_autoencoder_is_compared_on_the_clean_items(lab: StudyLab) -> None:
+    study = lab.study("denoising", DENOISING)
+    found = study.metrics
+    assert found["ratio"] < 0.8
+    assert found["ratio"] == found["denoising_gaussian_sigma_0.5"] / found["basic_gaussian_sigma_0.5"]
+    items = np.asarray(lab.dataset().array("test"))
+    noisy = denoising.corrupted(lab.dataset().schema.item, items, MaskingNoise(share=0.5, fill="zero"), seed=0)
+    bundle = lab.bundle("denoising")
+    for name, given in (("masking_share_0.5_fill_zero", noisy), ("no_noise", items)):
+        error = ((bundle.decode(bundle.encode(given)) - items / 255.0) ** 2).sum((1, 2, 3)).mean()
+        assert found[f"denoising_{name}"] == pytest.approx(error, rel=1e-5)
+    trained = {row[0]: row[-1] for row in study.tables[0].rows}
+    assert trained == {"no noise": "no", "gaussian, sigma 0.5": "yes", "masking, share 0.5, fill zero": "no"}
+    assert study.summary == (
+        f"Under gaussian, sigma 0.5, the squared error of denoising is {found['ratio']:.2f} times that of basic."
+    )
 
 
-def test_denoising_stands_beside_doing_nothing_and_pca_of_no_more_numbers(project: Sandbox) -> None:
-    study = studied(project, denoising)
-    (train, _), (test, _) = split(project, "train"), split(project, "test")
-    data = open_dataset(project.root / "data" / "digits")
+def test_denoising_stands_beside_doing_nothing_and_pca_of_no_more_numbers(lab: StudyLab) -> None:
+    found = lab.study("denoising", DENOISING).metrics
+    (train, _), (test, _) = split(lab, "train"), split(lab, "test")
     raw = denoising.corrupted(
-        data.schema.item, np.asarray(data.array("test")), MaskingNoise(share=0.5, fill="zero"), seed=0
+        lab.dataset().schema.item, np.asarray(lab.dataset().array("test")), MaskingNoise(share=0.5, fill="zero"), seed=0
     )
     noisy = raw.reshape(len(raw), -1) / 255.0
-    kept = int(study.figures["pca_components_masking_share_0.5_fill_zero"])
-    assert kept < study.figures["pca_components_no_noise"] == 32
+    kept = int(found["pca_components_masking_share_0.5_fill_zero"])
+    assert kept < found["pca_components_no_noise"] == 32
     directions = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:kept]
     by_pca = (noisy - train.mean(0)) @ directions.T @ directions + train.mean(0)
-    for way, made in (("noisy", noisy), ("pca", by_pca)):
-        error = ((made - test) ** 2).sum(1).mean()
-        assert study.figures[f"{way}_masking_share_0.5_fill_zero"] == pytest.approx(error, rel=1e-4)
-    assert study.figures["noisy_no_noise"] == 0
-    ratios, lowest = study.findings
-    assert re.search(
-        r"gaussian, sigma 0.5, as in its training: 0.\d\d; masking, share 0.5, fill zero: .*; no noise: ", ratios
-    )
-    assert re.fullmatch(r"Lowest error: gaussian, sigma 0.5: [^;]+; masking, share 0.5, fill zero: [^;]+\.", lowest)
-
-
-def trial(**errors: float) -> denoising.Trial:
-    noise = np.random.default_rng(0).normal(size=100)
-    return denoising.Trial("fog", False, 1, {}, {way: mean + noise * (mean != 5) for way, mean in errors.items()})
-
-
-def test_the_lowest_error_is_shared_where_chance_cannot_be_excluded() -> None:
-    words = {way: way for way in denoising.WAYS}
-    assert denoising.lowest(trial(noisy=9, pca=3, basic=4, denoising=7), words) == "pca"
-    assert denoising.lowest(trial(noisy=9, pca=5, basic=5.01, denoising=7), words) == "pca or basic"
-    assert denoising.chance(trial(noisy=9, pca=9, basic=5, denoising=5.01)) == " (no significant difference)"
-    assert not denoising.chance(trial(noisy=9, pca=9, basic=5, denoising=7))
+    for way, rebuilt in (("noisy", noisy), ("pca", by_pca)):
+        error = ((rebuilt - test) ** 2).sum(1).mean()
+        assert found[f"{way}_masking_share_0.5_fill_zero"] == pytest.approx(error, rel=1e-4)
+    assert found["noisy_no_noise"] == 0
 
 
 def test_noisy_items_are_raw_items_with_that_noise() -> None:
@@ -182,10 +130,9 @@ def test_noisy_items_are_raw_items_with_that_noise() -> None:
     assert denoising.corrupted(spec, vectors, MaskingNoise(share=0.01), seed=0).max() == 7.5  # not cut to 0-1
 
 
-def test_the_jacobian_is_the_encoders_by_finite_differences(project: Sandbox) -> None:
-    study = studied(project, invariance)
-    data = open_dataset(project.root / "data" / "digits")
-    folder = project.root / "runs" / "contractive"
+def test_the_jacobian_is_the_encoders_by_finite_differences(lab: StudyLab) -> None:
+    study = lab.study("invariance", {"basic": "basic", "contractive": "contractive", "items": 40})
+    data, folder = lab.dataset(), lab.project.run("digits", "contractive")
     model = read_model(folder, read_record(folder), data.schema.item)
     chosen = np.arange(40) * data.count("test") // 40
     items = torch.from_numpy(np.asarray(data.array("test"))[chosen]).double() / 255.0
@@ -196,55 +143,70 @@ def test_the_jacobian_is_the_encoders_by_finite_differences(project: Sandbox) ->
             moved = item.flatten() + step * torch.eye(64, dtype=torch.float64)
             slopes = (model.encoder(moved.reshape(64, 8, 8, 1)) - model.encoder(item[None])) / step
             norms.append(float(slopes.norm()))
-    assert study.figures["contractive_jacobian_norm"] == pytest.approx(np.mean(norms), rel=1e-3)
-    assert study.figures["ratio"] < 0.9
+        rebuilt = model.float().decode(model.encode(torch.from_numpy(np.asarray(data.array("test"))[chosen]))).double()
+    assert study.metrics["contractive_jacobian_norm"] == pytest.approx(np.mean(norms), rel=1e-3)
+    error = float((rebuilt - items).square().flatten(1).sum(1).mean())
+    assert study.metrics["contractive_squared_error"] == pytest.approx(error, rel=1e-4)  # of the same items
+    assert study.metrics["ratio"] < 0.9
+    assert study.made_from["contractive"] == read_record(folder).weights_sha256
 
 
-def test_what_has_no_encoder_to_differentiate_is_refused(project: Sandbox) -> None:
-    with contextlib.chdir(project.root), pytest.raises(StageError, match="pca: is a pca, must be an autoencoder"):
-        invariance.main("pca")
+def test_a_model_without_an_encoder_to_differentiate_is_refused(lab: StudyLab) -> None:
+    with pytest.raises(StageError, match="pca: is a pca, must be an autoencoder"):
+        lab.study("invariance-of-pca", {"kind": "invariance", "basic": "pca", "contractive": "contractive"})
 
 
-def test_the_table_is_rerun_with_every_seed_and_remembers_what_is_done(
-    project: Sandbox, capfd: pytest.CaptureFixture[str]
-) -> None:
-    study = studied(project, sparse_table)
-    assert study.figures["seeds"] == 2
-    assert 0 < study.figures["simple_mse"] < study.figures["sparse_mse"] < 0.1  # the penalty costs error
-    assert study.figures["sparse_active_fraction"] < study.figures["simple_active_fraction"]
-    printed = capfd.readouterr().out
-    assert all(f"{row}, seed {seed}: epoch 3/3" in printed for row in ("simple", "sparse") for seed in (0, 1))
-    kept = sorted((project.root / ".hourglass" / "studies").glob("*.json"))
-    assert len(kept) == 4
-    kept[0].unlink()
-    again = studied(project, sparse_table)
-    assert again == study
-    assert capfd.readouterr().out.count("epoch 3/3") == 1
+def test_the_errors_of_the_evaluation_are_read_and_nothing_else_of_it(lab: StudyLab) -> None:
+    settings = {"kind": "invariance", "basic": "basic", "contractive": "contractive"}
+    before = lab.unit("keyed", settings).key
+    path = lab.project.evaluation("digits", "basic") / VALUES
+    content, errors = path.read_bytes(), np.arange(360.0)
+    try:
+        write_values(path, {"squared_error": errors})
+        changed = lab.unit("keyed", settings).key
+        write_values(path, {"a_new_metric": errors, "squared_error": errors})
+        assert lab.unit("keyed", settings).key == changed != before
+        write_values(path, {"ssim": errors})
+        with pytest.raises(StageError, match=r"values.parquet: no squared_error .*evaluate digits --only basic`"):
+            lab.unit("keyed", settings)
+    finally:
+        path.write_bytes(content)
 
 
-def doubled(*, value: int) -> dict[str, Any]:
-    if value < 0:
-        time.sleep(1)  # until the other one runs
-        raise ValueError("negative")
-    return {"double": 2 * value, "threads": torch.get_num_threads()}
+def test_the_table_is_rerun_with_every_seed_and_finished_trainings_are_kept(lab: StudyLab) -> None:
+    unit = lab.unit("sparse_table", TABLE)
+    done = run_here(unit)
+    trainings = {f"sparse_table, {row}, seed {seed}" for row in ("simple", "sparse") for seed in (0, 1)}
+    assert set(done) == trainings | {"sparse_table"}
+    study = lab.page("sparse_table")
+    assert study.metrics["seeds"] == 2
+    assert 0 < study.metrics["simple_mse"] < study.metrics["sparse_mse"] < 0.1  # the penalty costs error
+    assert study.metrics["sparse_active_fraction"] < study.metrics["simple_active_fraction"]
+    low, high = (float(end) for end in study.tables[0].rows[-1][1].split("(")[1].rstrip(")").split(" to "))
+    assert low < study.metrics["sparse_mse"] - study.metrics["simple_mse"] < high
+    assert run_here(lab.unit("sparse_table", TABLE)) == []
+    more = lab.unit("sparse_table", TABLE | {"quick": {"epochs": 3, "seeds": 3}})
+    assert run_here(more) == ["sparse_table, simple, seed 2", "sparse_table, sparse, seed 2", "sparse_table"]
 
 
-def test_results_come_in_order_and_a_failure_loses_none(tmp_path: Path) -> None:
-    project = Project(tmp_path, tmp_path)
-    with pytest.raises(ValueError, match="negative"):
-        remembered(project, [{"value": 3}, {"value": -1}], doubled)
-    kept = [json.loads(file.read_text()) for file in (tmp_path / ".hourglass" / "studies").glob("*.json")]
-    assert [one["result"]["double"] for one in kept] == [6], "what was running beside the failure is kept"
-    results = remembered(project, [{"value": 5}, {"value": 3}, {"value": 4}], doubled)
-    assert [result["double"] for result in results] == [10, 6, 8]
-    assert {result["threads"] for result in results} == {1}
-
-
-def test_a_figure_is_called_below_only_where_the_interval_leaves_no_doubt() -> None:
-    nan = float("nan")
-    measured = ((0.02, 0.01, 0.029), (0.02, 0.01, 0.031), (0.04, nan, nan))
-    sides = [sparse_table.against(figures, 0.03) for figures in measured]
-    assert sides == ["below", "not significantly different from", "above"]
+def test_a_training_of_the_table_is_of_its_best_epoch_by_validation(lab: StudyLab) -> None:
+    part = next(iter(lab.unit("sparse_table", TABLE).needs))
+    run_here(part)
+    data = lab.dataset()
+    folder = part.storage.local
+    assert folder is not None
+    result = json.loads((folder / "result.json").read_text())
+    model = sparse_table.SparseTableSettings.model_validate(TABLE).simple.build(data.schema.item, 0)
+    states = []
+    for epoch in model.fit(TrainingRun(np.asarray(data.array("train")), data.array("validation"), 3, 0)):
+        states.append(
+            (epoch.metrics["validation_squared_error"], {k: v.clone() for k, v in model.state_dict().items()})
+        )
+    model.load_state_dict(min(states, key=lambda state: state[0])[1])
+    test = np.asarray(data.array("test"))
+    with torch.no_grad():
+        rebuilt = model.eval().decode(model.encode(torch.from_numpy(test)))
+    assert result["mse"] == pytest.approx(((rebuilt.numpy() - test / 255.0) ** 2).mean(), rel=1e-4)
 
 
 def test_spread_is_students_interval() -> None:
@@ -253,27 +215,25 @@ def test_spread_is_students_interval() -> None:
     assert high - mean == pytest.approx(4.302653 / 3**0.5, rel=1e-6)  # t of 2 degrees of freedom, sd 1
     assert mean - low == pytest.approx(high - mean)
     assert np.isnan(spread([1.0])[1])
+    assert spread_text([6.0, 6.2]) == "6.10 (4.83–7.37)"  # standard error 0.1, t = 12.706
+    assert spread_text([6.0]) == "6.00"
 
 
-@pytest.mark.parametrize(
-    ("studies", "expected"),
-    [
-        ({"planes": {"x": {"pca": "pca", "deep": "deap"}}}, "studies.planes.x.deep: deap, must be one of pca, plane"),
-        ({"planes": {"x": {"pca": "pca"}}}, "studies.planes.x.deep: is missing"),
-        ({"planets": {}}, "studies.planets: is no known key; allowed here: subspaces"),
-        ({"denoising": {"x": {"basic": "basic", "denoising": "denoising", "noises": []}}}, "x.noises"),
-    ],
-)  # fmt: skip
-def test_a_mistake_in_a_study_is_named_by_its_path(studies: dict[str, Any], expected: str) -> None:
-    with pytest.raises(StageError) as refused:
-        parse_params(PARAMS | {"studies": studies})
-    assert expected in str(refused.value)
+def test_means_and_differences_come_with_the_intervals_of_the_one_definition() -> None:
+    random = np.random.default_rng(0)
+    first = random.normal(5, 1, 200)
+    second = first - 0.5 + random.normal(0, 0.1, 200)
+    low, high = interval(first)
+    assert mean_text(first, "{:.3f}") == f"{first.mean():.3f} ({low:.3f}–{high:.3f})"
+    assert mean_text(first > 5, "{:.1%}").count("%") == 2
+    low, high = paired_difference(first, second)
+    assert 0.4 < low < high < 0.6, "paired: each mean alone is no surer than 0.14"
+    assert difference_text(first, second) == f"{first.mean() - second.mean():+.2f} ({low:+.2f} to {high:+.2f})"
+    assert difference_text(first, first) == "+0.00 (+0.00 to +0.00)"
 
 
-def test_a_study_of_two_datasets_is_refused() -> None:
-    params = PARAMS | {
-        "datasets": {"digits": {"kind": "digits"}, "others": {"kind": "digits"}},
-        "experiments": PARAMS["experiments"] | {"plane": PARAMS["experiments"]["plane"] | {"dataset": "others"}},
-    }
-    with pytest.raises(StageError, match=r"studies.planes.digits: pca of digits, plane of others, must be"):
-        parse_params(params)
+def test_settings_as_text() -> None:
+    assert differing_keys({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}) == "b, c"
+    assert differing_keys({"a": 1}, {"a": 1}) == "nothing"
+    assert corruption_text(GaussianNoise(sigma=0.5, clean=0.25)) == "gaussian, sigma 0.5"
+    assert corruption_text(NoCorruption()) == "no noise"

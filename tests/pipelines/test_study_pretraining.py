@@ -1,29 +1,25 @@
-"""The study of pretraining, on digits, and what it says of figures worked out by hand."""
+"""The study of pretraining, on digits, and its page of given results."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from sandbox import Sandbox
+from safetensors.torch import load_file
+from study_lab import StudyLab, run_here
 
 from components.classifier import Classifier, Labelled, fine_tune
-from components.data import open_dataset
+from components.data.raw import Outline
 from components.models import Epoch
-from components.settings import SettingError
+from components.pretraining import StackSettings
 from components.training import TrainingSettings
-from pipelines.prepare import stage as prepare
-from pipelines.project import StageError
-from pipelines.settings.params import parse_params
-from pipelines.studies import contest, pretraining
-from pipelines.studies.contest import Contest, Outcome, Row
-from pipelines.studies.contract import Study, read_study
-from pipelines.studies.pretraining import finding
-from pipelines.studies.settings import PretrainingSettings
+from pipelines.studies.contract import Study
+from pipelines.studies.pretraining import PretrainingSettings, training
+from pipelines.studies.pretraining.page import Outcome, Row, describe, rows_of
+from pipelines.studies.pretraining.training import Start, Training
 
 BUDGET = {
     "epochs": 2,
@@ -31,142 +27,155 @@ BUDGET = {
     "fine_tuning": [{"labels": 20, "epochs": 10, "seeds": 3}, {"labels": None, "epochs": 2, "seeds": 1}],
 }
 STUDY: dict[str, Any] = {
-    "dataset": "digits",
+    "kind": "pretraining",
     "layers": [32, 16],
     "corruption": {"kind": "masking", "share": 0.3},
     "fine_tuning": {"batch_size": 32, "learning_rates": [1e-7, 1e-2]},
     "quick": BUDGET,
     "paper": BUDGET,
 }
-PARAMS: dict[str, Any] = {
-    "datasets": {"digits": {"kind": "digits"}},
-    "experiments": {"pca": {"dataset": "digits", "model": {"kind": "pca", "size": 4}}},
-}
 
 
 @pytest.fixture(scope="module")
-def project(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
-    made = make_sandbox()
-    few = {"epochs": 1, "fine_tuning": [{"labels": 5, "epochs": 1, "seeds": 1}]}
-    made.write_params(PARAMS | {"studies": {"pretraining": {"digits": STUDY, "few": STUDY | {"quick": few}}}})
-    with contextlib.chdir(made.root):
-        prepare.main("digits")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> StudyLab:
+    made = StudyLab.shared(tmp_path_factory)
+    made.dataset()
     return made
 
 
-def studied(project: Sandbox) -> Study:
-    with contextlib.chdir(project.root):
-        pretraining.main("digits")
-    return read_study(project.root / "studies" / "pretraining-digits")
+@pytest.fixture(scope="module")
+def study(lab: StudyLab) -> Study:
+    return lab.study("pretraining", STUDY)
 
 
-def test_the_study_compares_both_starts(project: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    study = studied(project)
-    told = capsys.readouterr().out
-    everything = json.loads((project.root / "data" / "digits" / "schema.json").read_text())["splits"]["train"]["count"]
+def test_the_study_compares_both_starts(lab: StudyLab, study: Study) -> None:
+    everything = lab.dataset().count("train")
     for labels in (20, everything):
-        random, pretrained = (study.figures[f"{start}_error_{labels}"] for start in ("random", "pretrained"))
+        random, pretrained = (study.metrics[f"{start}_error_{labels}"] for start in ("random", "pretrained"))
         assert 0 < pretrained < 80
         assert 0 < random < 80
-        assert study.figures[f"gain_{labels}"] == pytest.approx(random - pretrained)
-    assert study.figures[f"random_error_{everything}"] < study.figures["random_error_20"]
+        assert study.metrics[f"gain_{labels}"] == pytest.approx(random - pretrained)
+    assert study.metrics[f"random_error_{everything}"] < study.metrics["random_error_20"]
     assert [line[2] for line in study.tables[1].rows] == ["0.01"] * 4  # 1e-7 learns nothing, as validation shows
     assert [line[-1] for line in study.tables[0].rows] == ["3", "1"]
-    assert "one seed each" in study.findings[1]
-    assert json.loads((project.root / "metrics" / "studies" / "pretraining-digits.json").read_text()) == study.figures
+    assert study.tables[0].rows[1][3] == f"{study.metrics[f'gain_{everything}']:.2f}", "one seed has no interval"
     assert [p.file for p in study.pictures] == ["errors.png", "filters.png"]
-    assert all((project.root / "studies" / "pretraining-digits" / p.file).stat().st_size > 0 for p in study.pictures)
-    assert "stack 2/2  layer 2/2  epoch 2/2" in told
-    assert "20 labels  random weights  seed 3/3  learning rate 0.01  validation error" in told
-    assert studied(project) == study  # nothing in it is left to chance
+
+
+def test_running_it_again_trains_nothing_and_gives_the_same_page(lab: StudyLab, study: Study) -> None:
+    (lab.project.study("digits", "pretraining") / "study.json").unlink()
+    assert run_here(lab.unit("pretraining", STUDY)) == ["pretraining"]
+    assert lab.page("pretraining") == study
+
+
+def test_each_part_redoes_only_what_its_own_settings_change(lab: StudyLab, study: Study) -> None:
+    shorter = BUDGET | {"fine_tuning": [BUDGET["fine_tuning"][0], {"labels": None, "epochs": 1, "seeds": 1}]}
+    done = run_here(lab.unit("pretraining", STUDY | {"quick": shorter}))
+    assert done[-1] == "pretraining"
+    assert len(done) == 5  # two starts with two learning rates each, and the page
+    assert all("all labels" in name for name in done[:-1])
+    other = lab.unit("pretraining", STUDY | {"corruption": {"kind": "masking", "share": 0.5}})
+    kept = {need.name for need in other.needs if need.done()}
+    assert kept == {need.name for need in other.needs if "random start" in need.name}
 
 
 def test_both_starts_get_the_same_labels_epochs_and_learning_rates(
-    project: Sandbox, monkeypatch: pytest.MonkeyPatch
+    lab: StudyLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = PretrainingSettings.model_validate(STUDY)
-    data = open_dataset(project.root / "data" / "digits")
-    stacks = [settings.build(data.schema.item, seed) for seed in (100, 200)]
-    lessons: list[tuple[Any, ...]] = []
+    lessons: dict[str, list[tuple[Any, ...]]] = {"pretrained": [], "random": []}
+    start = "pretrained"
 
-    def watched(classifier: Classifier, training: TrainingSettings, shown: Labelled, *rest: int) -> Iterator[Epoch]:
+    def watched(classifier: Classifier, settings: TrainingSettings, shown: Labelled, *rest: int) -> Iterator[Epoch]:
         weights = classifier.stack.layers[0][1].weight.detach().clone()
-        lessons.append((training, shown.items.sum(0).tobytes(), shown.labels.tobytes(), *rest, weights))
-        return fine_tune(classifier, training, shown, *rest)
+        lessons[start].append((settings, shown.items.sum(0).tobytes(), shown.labels.tobytes(), *rest, weights))
+        return fine_tune(classifier, settings, shown, *rest)
 
-    monkeypatch.setattr(contest, "fine_tune", watched)
-    Contest(settings, data, stacks, seed=7).row(settings.quick.fine_tuning[0])
-    half = len(lessons) // 2
-    assert [lesson[:-1] for lesson in lessons[:half]] == [lesson[:-1] for lesson in lessons[half:]]
-    assert len({lesson[1] for lesson in lessons}) == 3  # labels of each seed's own
-    pretrained, random = ([lesson[-1] for lesson in part] for part in (lessons[:half], lessons[half:]))
-    given = [stack.layers[0][1].weight for stack in stacks]
-    own = [settings.build(data.schema.item, seed).layers[0][1].weight for seed in (7, 8, 9)]
-    # Two learning rates on the first seed, then the other two seeds.
-    assert all(torch.equal(given[turn], weights) for turn, weights in zip((0, 0, 1, 0), pretrained, strict=True))
-    assert all(torch.equal(own[number], weights) for number, weights in zip((0, 0, 1, 2), random, strict=True))
-
-
-def test_fewer_labels_than_classes_are_refused_by_name(project: Sandbox) -> None:
-    expected = r"studies.pretraining.few.quick.fine_tuning.0.labels: 5, must be 10 \(a label a class\) to"
-    with contextlib.chdir(project.root), pytest.raises(SettingError, match=expected):
-        pretraining.main("few")
-    assert not (project.root / "studies" / "pretraining-few").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"dataset": "digit"}, "studies.pretraining.digits.dataset: digit, must be one of digits"),
-        ({"corruption": {"kind": "masking", "share": 2}}, "pretraining.digits.corruption.share: 2, must be at most 1"),
-        ({"layers": [0]}, "studies.pretraining.digits.layers.0: 0, must be at least 1"),
-        ({"quick": BUDGET | {"fine_tuning": BUDGET["fine_tuning"] * 2}}, "must name each number of labels once"),
-        ({"hidden": [3]}, "studies.pretraining.digits.hidden: is no known key; allowed here: layers, activation"),
-    ],
-)
-def test_a_mistake_in_the_settings_is_named(change: dict[str, Any], expected: str) -> None:
-    with pytest.raises(StageError) as caught:
-        parse_params(PARAMS | {"studies": {"pretraining": {"digits": STUDY | change}}})
-    assert expected in str(caught.value)
+    monkeypatch.setattr(training, "fine_tune", watched)
+    budget = BUDGET | {"fine_tuning": [{"labels": 30, "epochs": 1, "seeds": 3}]}
+    page = lab.unit("pretraining", STUDY | {"quick": budget}, seed=7)
+    trainings = page.inputs["trainings"]
+    assert isinstance(trainings, tuple)
+    for unit in trainings:
+        start = unit.arguments["start"]
+        run_here(unit)
+    pretrained, random = lessons["pretrained"], lessons["random"]
+    assert [lesson[:-1] for lesson in pretrained] == [lesson[:-1] for lesson in random]
+    assert len(random) == 4  # two learning rates on the first seed, then the other two seeds
+    assert len({lesson[1] for lesson in random}) == 3  # labels of each seed's own
+    assert len({lesson[0] for lesson in random[2:]}) == 1
+    data, network = lab.dataset(), StackSettings(layers=(32, 16))
+    own = [network.build(data.schema.item, seed).layers[0][1].weight for seed in (7, 8, 9)]
+    assert all(torch.equal(own[number], lesson[-1]) for number, lesson in zip((0, 0, 1, 2), random, strict=True))
+    given = []
+    for unit in trainings:
+        if "pretrained" in unit.inputs:
+            stack = unit.inputs["pretrained"]
+            given.append(load_file(stack.storage.local / training.WEIGHTS)["layers.0.1.weight"])  # type: ignore[union-attr, operator]
+    assert all(torch.equal(weights, lesson[-1]) for weights, lesson in zip(given, pretrained, strict=True))
+    turns = [first.data_ptr() for first in given]
+    assert len(turns) == 4
+    assert torch.equal(given[0], given[3]), "the third seed has the first stack again"
+    assert not torch.equal(given[0], given[2])
 
 
-def row(pretrained: tuple[float, ...], random: tuple[float, ...]) -> Row:
-    return Row(1000, {"pretrained": Outcome(1e-3, pretrained, (0.0,)), "random": Outcome(1e-3, random, (0.0,))})
+def test_the_best_learning_rate_is_that_of_the_lowest_validation_error() -> None:
+    first, second, third = (result(20, "random", 0, rate, error, 0.0) for rate, error in ((1, 0.4), (2, 0.1), (3, 0.1)))
+    assert training.best([first, second, third]) is second
 
 
 @pytest.mark.parametrize(
-    ("pretrained", "random", "says"),
+    ("outline", "expected"),
     [
-        ((6.0, 6.2), (9.0, 9.2), "pretraining helps, and the intervals do not overlap"),
-        ((9.0, 9.2), (6.0, 6.2), "pretraining hurts, and the intervals do not overlap"),
-        ((6.0, 9.0, 12.0), (7.0, 10.1, 13.0), "The intervals overlap, but seed for seed, pretraining takes off 1.03"),
-        ((7.0, 10.1, 13.0), (6.0, 9.0, 12.0), "it hurts."),
-        ((6.0, 7.0, 6.5), (6.5, 6.6, 6.4), "no significant difference"),
-        ((6.0,), (9.0,), "one seed each, so it says nothing about chance"),
+        ({"classes": 10, "train": 100}, "quick.fine_tuning.0.labels: 5, must be 10 (a label a class) to 100 (the"),
+        ({"classes": None, "train": 100}, "kind: pretraining, must be of a dataset with classes"),
+        ({"classes": 2, "train": 4}, "quick.fine_tuning.0.labels: 5, must be 2 (a label a class) to 4 (the"),
     ],
 )
-def test_a_finding_is_no_surer_than_its_intervals(
-    pretrained: tuple[float, ...], random: tuple[float, ...], says: str
+def test_labels_that_the_dataset_does_not_have_are_refused(
+    lab: StudyLab, outline: dict[str, Any], expected: str
 ) -> None:
-    assert says in finding(row(pretrained, random), stacks=1)
+    few = {"epochs": 1, "fine_tuning": [{"labels": 5, "epochs": 1, "seeds": 1}]}
+    settings = PretrainingSettings.model_validate(STUDY | {"quick": few, "paper": few})
+    errors = [str(error) for error in settings.errors(Outline(item=lab.dataset().schema.item, **outline))]
+    assert errors[0].startswith(expected)
+    assert not list(settings.errors(Outline(item=lab.dataset().schema.item, classes=5, train=100)))
 
 
-def test_a_network_that_has_not_learnt_its_labels_is_named() -> None:
-    good, bad = Outcome(1e-3, (6.0, 6.2), (0.01, 0.02)), Outcome(1e-3, (40.0, 42.0), (0.9, 0.7))
-    told = finding(Row(100, {"pretrained": good, "random": bad}), stacks=1)
-    assert told.endswith("Not trained to the end: the one from random weights (0.80 nats left).")
-    assert "trained to the end" not in finding(Row(100, {"pretrained": good, "random": good}), stacks=1)
+def result(labels: int, start: Start, seed: int, rate: float, error: float, left: float) -> Training:
+    return Training(
+        labels=labels, start=start, seed=seed, learning_rate=rate, validation=error, test=error, cross_entropy=left
+    )
 
 
-def test_a_finding_gives_intervals_by_students_t() -> None:
-    # Means 6.1 and 9.1, standard errors 0.1, and t = 12.706 for two figures.
-    told = finding(row((6.0, 6.2), (9.0, 9.2)), stacks=1)
-    assert "6.10 (4.83–7.37) %" in told
-    assert "9.10 (7.83–10.37) %" in told
-    assert "takes off 3.00 points" in told
+def test_a_row_has_the_chosen_training_of_the_first_seed_and_all_others() -> None:
+    trainings = [
+        result(20, "pretrained", 4, 0.1, 0.5, 0.9),
+        result(20, "pretrained", 4, 0.2, 0.2, 0.1),
+        result(20, "pretrained", 6, 0.2, 0.4, 0.2),
+        result(20, "pretrained", 5, 0.2, 0.3, 0.3),
+        *(result(20, "random", seed, 0.1, 0.5, 0.0) for seed in (4, 5, 6)),
+    ]
+    (row,) = rows_of(trainings, 1000)
+    outcome = row.outcomes["pretrained"]
+    assert outcome.learning_rate == 0.2
+    assert outcome.errors == (20, 30, 40)
+    assert outcome.cross_entropies == (0.1, 0.3, 0.2)
+    assert row.gains == [30, 20, 10]
 
 
-def test_a_finding_says_how_many_pretrainings_its_intervals_are_over() -> None:
-    told = [finding(row((6.0, 6.2), (9.0, 9.2)), stacks) for stacks in (1, 2)]
-    assert "2 seeds of fine-tuning, 1 pretrained stack)" in told[0]
-    assert "2 seeds of fine-tuning, 2 pretrained stacks)" in told[1]
+def page(pretrained: tuple[float, ...], random: tuple[float, ...], left: float = 0.0) -> Study:
+    row = Row(1000, {"pretrained": Outcome(1e-3, pretrained, (left,)), "random": Outcome(1e-3, random, (0.0,))})
+    place = {"kind": "pretraining", "name": "pretraining", "dataset": "digits"}
+    return describe(place, StackSettings(layers=(8,)), 1, 1, [row], ("errors.png",))
+
+
+def test_the_page_gives_intervals_by_students_t() -> None:
+    # Means 6.1 and 9.1, standard errors 0.1, and t = 12.706 for two values; the differences are all 3.
+    study = page((6.0, 6.2), (9.0, 9.2))
+    assert study.tables[0].rows[0] == ("1,000", "6.10 (4.83–7.37)", "9.10 (7.83–10.37)", "3.00 (3.00 to 3.00)", "2")
+    assert study.summary == "Points of test error that pretraining saves: 3.00 (3.00 to 3.00) with 1,000 labels."
+    assert page((6.0,), (9.0,)).tables[0].rows[0][1:4] == ("6.00", "9.00", "3.00")
+
+
+def test_what_a_start_has_not_learned_is_in_the_table() -> None:
+    assert page((6.0, 6.2), (9.0, 9.2), left=0.8).tables[1].rows[0] == ("1,000", "Pretrained layers", "0.001", "0.8")

@@ -1,88 +1,50 @@
-"""The study of similar-image search, on digits, against figures worked out by numpy."""
+"""The study of similar-image search, on digits, against values worked out by numpy."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from sandbox import Sandbox
+from study_lab import StudyLab
 
-from components import metrics
-from components.data import open_dataset
+from pipelines.metrics.neighbours import Neighbours
+from pipelines.metrics.significance import paired_difference
+from pipelines.plots.pictures import one_of_each
 from pipelines.project import StageError
 from pipelines.studies import retrieval
-from pipelines.studies.contract import Study, read_study
-from serving.bundle import Bundle
+from pipelines.studies.contract import Study
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-MADE = {"kind": "autoencoder", "network": {"kind": "mlp", "hidden": [32]}, "training": {"learning_rate": 0.01}}
-BITS = MADE | {"bottleneck": {"kind": "binary", "size": 36, "noise": True}}
-BUDGETS = {"quick": {"epochs": 15}, "paper": {"epochs": 15}}
+MODEL = {"kind": "autoencoder", "network": {"kind": "mlp", "hidden": [32]}, "training": {"learning_rate": 0.01}}
+SETTINGS = {"kind": "retrieval", "real": "pca-24", "binary": "bits"}
 
 
 @pytest.fixture(scope="module")
-def project(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
-    made = make_sandbox()
-    np.save(made.root / "inputs" / "unlabelled.npy", np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32))
-    made.write_params(
-        {
-            "datasets": {
-                "digits": {"kind": "digits"},
-                "mine": {"kind": "array", "source": "inputs/unlabelled.npy", "validation": 0.1, "test": 0.2},
-            },
-            "experiments": {
-                "real": {"dataset": "digits", "model": {"kind": "pca", "size": 24}},
-                "bits": {"dataset": "digits", "model": BITS, **BUDGETS},
-                "my-real": {"dataset": "mine", "model": {"kind": "pca", "size": 3}},
-                "my-bits": {
-                    "dataset": "mine",
-                    "model": MADE | {"bottleneck": {"kind": "binary", "size": 9}},
-                    **BUDGETS,
-                },
-            },
-            "studies": {
-                "retrieval": {
-                    "digits": {"real": "real", "binary": "bits"},
-                    "few": {"real": "real", "binary": "bits", "neighbours": 3, "queries": 20},
-                    "mine": {"real": "my-real", "binary": "my-bits"},
-                    "no-bits": {"real": "real", "binary": "real"},
-                    "no-numbers": {"real": "bits", "binary": "bits"},
-                }
-            },
-        }
-    )
-    made.train("real", "bits", "my-real", "my-bits")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> StudyLab:
+    made = StudyLab.shared(tmp_path_factory)
+    made.experiment("pca-24", {"kind": "pca", "size": 24})
+    made.experiment("bits", MODEL | {"bottleneck": {"kind": "binary", "size": 36, "noise": True}}, 15)
     return made
 
 
-def study_of(project: Sandbox, name: str) -> Study:
-    with contextlib.chdir(project.root):
-        retrieval.main(name)
-    return read_study(project.root / "studies" / f"retrieval-{name}")
-
-
 @pytest.fixture(scope="module")
-def digits(project: Sandbox) -> Study:
-    return study_of(project, "digits")
+def digits(lab: StudyLab) -> Study:
+    return lab.study("retrieval", SETTINGS)
 
 
 def by_numpy(distances: Array, k: int) -> Array:
     return np.argsort(distances, axis=1, kind="stable")[:, :k]
 
 
-def test_precision_overlap_and_draws_are_those_of_all_distances(project: Sandbox, digits: Study) -> None:
-    study = digits
-    data = open_dataset(project.root / "data" / "digits")
+def test_precision_overlap_and_draws_are_those_of_all_distances(lab: StudyLab, digits: Study) -> None:
+    data = lab.dataset()
     train, test = (data.array(split) for split in ("train", "test"))
     labels, wanted = data.labels("train"), data.labels("test")
     assert labels is not None
     assert wanted is not None
-    real, bits = (Bundle.load(project.root / "bundles" / name) for name in ("real", "bits"))
+    real, bits = lab.bundle("pca-24"), lab.bundle("bits")
     pixels = ((test.reshape(len(test), 1, -1).astype(int) - train.reshape(1, len(train), -1)) ** 2).sum(-1)
     codes = [real.encode(np.asarray(items)).astype(np.float64) for items in (train, test)]
     euclidean = ((codes[1][:, None] - codes[0][None]) ** 2).sum(-1)
@@ -93,88 +55,86 @@ def test_precision_overlap_and_draws_are_those_of_all_distances(project: Sandbox
     for name, items in found.items():
         tolerance = 0 if name == "binary" else 1e-3  # rounding may swap what is as good as equally near
         precision = (labels[items] == wanted[:, None]).mean()
-        assert study.figures[f"{name}_precision"] == pytest.approx(precision, abs=tolerance + 1e-12)
+        assert digits.metrics[f"{name}_precision"] == pytest.approx(precision, abs=tolerance + 1e-12)
         shared = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(items, found["pixels"], strict=True)])
         if name != "pixels":
-            assert study.figures[f"{name}_overlap"] == pytest.approx(shared, abs=1e-3)
+            assert digits.metrics[f"{name}_overlap"] == pytest.approx(shared, abs=1e-3)
     ordered = np.sort(hamming, axis=1)
-    assert study.figures["binary_tied"] == pytest.approx((ordered[:, 9] == ordered[:, 10]).mean())
-    assert 0.1 < study.figures["binary_tied"] < 1
+    assert digits.metrics["binary_tied"] == pytest.approx((ordered[:, 9] == ordered[:, 10]).mean())
+    assert 0.1 < digits.metrics["binary_tied"] < 1
 
 
 def test_bits_are_stored_eight_a_byte(digits: Study) -> None:
-    figures = digits.figures
-    assert (figures["pixels_bytes"], figures["real_bytes"], figures["binary_bytes"]) == (64, 24 * 4, 5)
+    found = digits.metrics
+    assert (found["pixels_bytes"], found["real_bytes"], found["binary_bytes"]) == (64, 24 * 4, 5)
 
 
-def test_the_page_holds_each_class_and_says_no_more_than_paired_intervals(project: Sandbox, digits: Study) -> None:
-    study = digits
-    assert json.loads((project.root / "metrics" / "studies" / "retrieval-digits.json").read_text()) == study.figures
-    precision, classes, costs = study.tables
+def test_the_page_has_each_class_and_how_the_models_differ(digits: Study) -> None:
+    precision, classes, costs = digits.tables
     assert [row[0] for row in classes.rows] == [str(digit) for digit in range(10)]
     assert [row[1] for row in costs.rows] == ["64", "96", "5"]
-    assert [row[1] for row in precision.rows] == [
-        f"{100 * study.figures[f'{name}_precision']:.1f} %" for name in ("pixels", "real", "binary")
-    ]
-    assert set(study.made_from) == {"real", "bits"}
+    for row, name in zip(precision.rows, ("pixels", "real", "binary"), strict=True):
+        assert row[1].startswith(f"{digits.metrics[f'{name}_precision']:.1%} (")
+    assert set(digits.made_from) == {"pca-24", "bits"}
+    differing = digits.question.split("pca-24 and bits differ in: ")[1].split(".")[0].split(", ")
+    assert {"kind", "size", "bottleneck", "network"} <= set(differing)
+    assert digits.summary.startswith("Share of the 10 nearest that is of the query’s class: 64 pixels ")
 
 
-@pytest.mark.parametrize(
-    ("gain", "told"),
-    [
-        (0.2, "8 bits find more of the query’s class than pixels: +20.00 points, 95 % interval +20.00 to +20.00."),
-        (-0.2, "8 bits find fewer of the query’s class than pixels: -20.00 points, 95 % interval -20.00 to -20.00."),
-        (0.0, "These queries cannot tell 8 bits from pixels: +0.00 points, 95 % interval +0.00 to +0.00."),
-    ],
-)
-def test_a_difference_is_told_only_where_its_interval_leaves_out_nothing(gain: float, told: str) -> None:
-    words = {"pixels": "pixels", "real": "4 numbers", "binary": "8 bits"}
-    nothing = retrieval.Neighbours(np.zeros((50, 5), int), np.zeros((50, 5)), np.zeros(50, bool))
-    searches = [retrieval.Search(name, word, "", 1, nothing, 0.0) for name, word in words.items()]
+@pytest.mark.parametrize("gain", [0.2, -0.2, 0.0])
+def test_differences_of_precision_are_over_the_same_queries(gain: float) -> None:
+    compared = {"pixels": "pixels", "real": "4 numbers", "binary": "8 bits"}
+    nothing = Neighbours(np.zeros((50, 5), int), np.zeros((50, 5)), np.zeros(50, bool))
+    searches = [retrieval.Search(name, what, "", 1, nothing, 0.0) for name, what in compared.items()]
     base = np.random.default_rng(0).random(50)
     precisions = {"pixels": base, "real": base, "binary": base + gain}
-    assert retrieval.compare(searches, precisions, 5)[1] == told
+    rows = retrieval.precision_table(searches, precisions, 5).rows
+    expected = f"{gain:+.2%} ({gain:+.2%} to {gain:+.2%})"
+    assert [row[2:] for row in rows] == [("–", "–"), ("+0.00% (+0.00% to +0.00%)", "–"), (expected, expected)]
     noisy = precisions | {"binary": base + np.where(np.arange(50) % 2, 0.5, -0.49)}
-    low, high = metrics.bootstrap_interval(noisy["binary"] - base)
+    low, high = paired_difference(noisy["binary"], base)
     assert low < 0 < high
-    assert retrieval.compare(searches, noisy, 5)[1].startswith("These queries cannot tell 8 bits from pixels")
+    assert retrieval.precision_table(searches, noisy, 5).rows[2][2].endswith(f"({low:+.2%} to {high:+.2%})")
 
 
-def test_neighbours_of_another_class_are_framed_and_no_others(project: Sandbox) -> None:
-    study = study_of(project, "few")
-    assert "20 test ones" in study.question
-    assert (project.root / "studies" / "retrieval-few" / study.pictures[0].file).stat().st_size > 0
-    data, queries = open_dataset(project.root / "data" / "digits"), np.arange(20)
+def test_neighbours_of_another_class_are_framed_and_no_others(lab: StudyLab) -> None:
+    study = lab.study("few", SETTINGS | {"neighbours": 3, "queries": 20})
+    assert "20 test items" in study.question
+    assert "framed: of another class" in study.pictures[0].caption
+    data, queries = lab.dataset(), np.arange(20)
     labels, wanted = data.labels("train"), data.labels("test")
     assert labels is not None
     assert wanted is not None
     same = np.array([np.flatnonzero(labels == label)[:3] for label in wanted[:20]])
     other = same.copy()
     other[0, 1] = np.flatnonzero(labels != wanted[0])[0]
-    found = [retrieval.Neighbours(items, np.zeros((20, 3)), np.zeros(20, bool)) for items in (same, other)]
+    found = [Neighbours(items, np.zeros((20, 3)), np.zeros(20, bool)) for items in (same, other)]
     searches = [retrieval.Search("pixels", "", "", 1, one, 0.0) for one in found]
     frames = [p.get_xy() for p in retrieval.draw_neighbours(data, queries, searches).axes[0].patches]
-    row = retrieval.one_of_each(wanted[:20], 20).index(0)
+    row = one_of_each(wanted[:20], 20).index(0)
     assert frames == [(pytest.approx(1.5 + 3.5 + 1 + 0.04), pytest.approx(row + 0.04))]
 
 
-def test_without_classes_there_is_no_precision_but_a_picture(project: Sandbox) -> None:
-    study = study_of(project, "mine")
-    assert not any("precision" in figure for figure in study.figures)
-    assert "binary_overlap" in study.figures
-    assert study.figures["binary_bytes"] == 2
-    assert not any("class than" in finding for finding in study.findings)
+def test_without_classes_there_is_no_precision_but_a_picture(lab: StudyLab) -> None:
+    vectors = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    np.save(lab.project.root / "unlabelled.npy", vectors)
+    lab.dataset("mine", kind="array", source="unlabelled.npy", validation=0.1, test=0.2)
+    lab.experiment("real", {"kind": "pca", "size": 3}, dataset="mine")
+    lab.experiment("bits", MODEL | {"bottleneck": {"kind": "binary", "size": 9}}, dataset="mine")
+    study = lab.study("retrieval", {"real": "real", "binary": "bits"}, dataset="mine")
+    assert not any("precision" in name for name in study.metrics)
+    assert "binary_overlap" in study.metrics
+    assert study.metrics["binary_bytes"] == 2
     assert "framed" not in study.pictures[0].caption
-    assert "These data have no classes" in study.question
-    said = " ".join([study.question, *study.findings, *(p.caption for p in study.pictures)])
-    assert not any(word in said for word in ("query’s class", "ink", "pixels differ"))
-    assert (project.root / "studies" / "retrieval-mine" / study.pictures[0].file).stat().st_size > 0
+    assert study.summary.startswith("Share of the 10 nearest by 6 raw values that is found: 3 real numbers ")
+    text = " ".join([study.question, study.summary, *(p.caption for p in (*study.pictures, *study.tables))])
+    assert not any(word in text for word in ("class", "ink", "pixels differ"))
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [("no-bits", "real: its codes are not bits"), ("no-numbers", "bits: its codes are not real numbers")],
+    ("change", "message"),
+    [({"binary": "pca-24"}, "pca-24: its codes are not bits"), ({"real": "bits"}, "bits: its codes are not real")],
 )
-def test_codes_of_another_kind_are_refused(project: Sandbox, name: str, message: str) -> None:
-    with contextlib.chdir(project.root), pytest.raises(StageError, match=message):
-        retrieval.main(name)
+def test_codes_of_another_kind_are_refused(lab: StudyLab, change: dict[str, str], message: str) -> None:
+    with pytest.raises(StageError, match=message):
+        lab.study("wrong", SETTINGS | change)

@@ -49,4 +49,10 @@ def sample(out: Path, bottleneck: str, samples: int, seed: int, data: Path, run:
 def read_bounds(folder: Path) -> Bounds:
     """Return what :func:`sample` has written."""
     arrays = load_file(folder / BOUNDS)
-    return Bounds(**arrays | {"samples": int(arrays["samples"])})
+    return Bounds(
+        reconstruction=arrays["reconstruction"],
+        divergence=arrays["divergence"],
+        multi_sample=arrays["multi_sample"],
+        samples=int(arrays["samples"].item()),
+        active=arrays["active"],
+    )
