@@ -23,7 +23,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "identity": {"network": {"kind": "mlp", "hidden": [32]}, "bottleneck": {"kind": "identity", "size": 8}},
     "vector_quantizer": {
         "network": {"kind": "conv", "channels": 16, "downsample": 2},
-        "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4, "decay": 0.9, "revive_below": 0.2},
+        "bottleneck": {
+            "kind": "vector_quantizer",
+            "codebook_size": 32,
+            "size": 4,
+            "decay": 0.9,
+            "dead_code_threshold": 0.2,
+        },
     },
 }
 

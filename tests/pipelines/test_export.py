@@ -28,7 +28,7 @@ def trained(kind: str) -> Model:
     else:
         mlp = {"kind": "mlp", "hidden": [16], "unit_norm_decoder": True}
         network = {"kind": "conv", "downsample": 2, "channels": 8} if kind == "vq" else mlp
-        quantizer = {"kind": "vector_quantizer", "entries": 300, "size": 4}
+        quantizer = {"kind": "vector_quantizer", "codebook_size": 300, "size": 4}
         bottleneck = quantizer if kind == "vq" else {"kind": "identity", "size": 5}
         model = AutoencoderSettings.model_validate({"network": network, "bottleneck": bottleneck}).build(ITEM)
     for _ in model.fit(TrainingRun(DIGITS[:1000], DIGITS[1000:1200], epochs=1, seed=0)):
@@ -106,7 +106,7 @@ def test_the_graph_is_what_the_model_computes(tmp_path: Path) -> None:
         expected = model.encode(torch.from_numpy(DIGITS[:99]))
         embedded = model.embed(expected)
     codes = bundle.encode(DIGITS[:99], batch_size=10)
-    assert codes.dtype == np.uint16  # 300 entries do not fit a byte
+    assert codes.dtype == np.uint16  # 300 codes do not fit a byte
     np.testing.assert_array_equal(codes, expected.numpy())
     np.testing.assert_allclose(bundle.embed(DIGITS[:99]), embedded.flatten(1).numpy(), atol=1e-6)
 
