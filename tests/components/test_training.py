@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from components import training
+from components.corruptions import NoCorruption
 from components.models import AutoencoderSettings, Epoch, Model, TrainingRun
 from components.models.autoencoder import Autoencoder
+from components.models.tied import TiedAutoencoder
 from components.state import State
 from components.training import Diverged, TrainingSettings, as_tensor, descend, measure
 from items.code import CodeSpec
@@ -84,13 +86,13 @@ def four_epochs(digits: np.ndarray) -> TrainingRun:
 def test_a_resumed_run_is_the_straight_run_bit_for_bit(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
     straight = list(autoencoder(digit, name).fit(four_epochs))
     for epoch in autoencoder(digit, name).fit(four_epochs):
-        if epoch.number == 2:
+        if epoch.number == 1:
             content = epoch.state.to_bytes()
             break
     resumed = list(autoencoder(digit, name, seed=99).fit(four_epochs, resume=State.from_bytes(content)))
 
-    assert [epoch.number for epoch in resumed] == [3, 4]
-    for left, right in zip(straight[2:], resumed, strict=True):
+    assert [epoch.number for epoch in resumed] == [2, 3, 4]
+    for left, right in zip(straight[1:], resumed, strict=True):
         assert steady(left.metrics) == steady(right.metrics)
     expected, got = straight[-1].state, resumed[-1].state
     assert expected.rest == got.rest
@@ -233,6 +235,48 @@ def test_each_step_takes_the_schedules_learning_rate() -> None:
     # Under a constant slope Adam's step is the learning rate itself; 4 batches in each of 3 epochs.
     travelled = sum(settings.learning_rate_at(step / 12) for step in range(12))
     assert model.weight.item() == pytest.approx(-travelled, rel=1e-5)
+
+
+def test_epochs_that_end_while_the_rate_is_constant_are_validated_by_the_mean_of_later_weights() -> None:
+    settings = TrainingSettings(batch_size=2, learning_rate=0.01)
+    epochs = []
+    for epoch in descend(Witness(), settings, numbered(64, epochs=4)):
+        epochs.append((epoch.metrics["validation_weight"], epoch.weights["weight"].item(), epoch.state.part("model")))
+    # 32 steps an epoch, each as long as its learning rate: see above.
+    course = -np.cumsum([settings.learning_rate_at(step / 128) for step in range(128)])
+    assert [state["weight"].item() for _, _, state in epochs] == pytest.approx([course[127]] * 4)  # the live tensor
+    means = [course[[15, 23, 31]].mean(), course[[47, 55, 63]].mean(), course[95], course[127]]
+    assert [validated for validated, _, _ in epochs] == pytest.approx(means, rel=1e-5)
+    assert [weight for _, weight, _ in epochs] == pytest.approx(means, rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_other_schedules_are_validated_by_the_weights_as_they_are(schedule: Any) -> None:
+    settings = TrainingSettings(batch_size=2, learning_rate=0.01, schedule=schedule)
+    for epoch in descend(Witness(), settings, numbered(64, epochs=4)):
+        assert epoch.metrics["validation_weight"] == epoch.state.part("model")["weight"].item()
+
+
+def test_an_epoch_of_few_steps_has_a_mean_of_its_last_weights() -> None:
+    for epoch in descend(Witness(), TrainingSettings(batch_size=64), numbered(64, epochs=4)):
+        assert epoch.metrics["validation_weight"] == epoch.state.part("model")["weight"].item()
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, "tied"])
+def test_the_weights_of_an_epoch_give_its_validation(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
+    def built() -> Autoencoder:
+        if name == "tied":  # one parameter with two names
+            return TiedAutoencoder(digit, 9, "relu", TrainingSettings(batch_size=16), NoCorruption(), within_unit=True)
+        return autoencoder(digit, name, batch_size=16)
+
+    for epoch in built().fit(four_epochs):
+        loaded = built()
+        loaded.load_state_dict(epoch.weights)
+        validated = measure(loaded, torch.tensor(four_epochs.validation))
+        shown = {name: value for name, value in epoch.metrics.items() if name.startswith("validation_")}
+        assert {f"validation_{name}": value for name, value in validated.items()} == shown
+        same = all(torch.equal(epoch.weights[name], tensor) for name, tensor in epoch.state.part("model").items())
+        assert same == (epoch.number > 2)
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(1, [0]), (2, [0, 1]), (5, [0, 0.25, 0.5, 0.75, 1])])
