@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import Bottleneck, Squeezed
+from components.bottlenecks.contract import Bottleneck, BottleneckOutput
 from components.bottlenecks.gradients import straight_through
-from components.bottlenecks.rates import refuse_dearer
+from components.bottlenecks.rates import check_rate
 from components.bottlenecks.vector_quantizer import CodebookSettings, VectorQuantizer, VectorQuantizerSettings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -35,7 +35,7 @@ class ResidualQuantizerSettings(CodebookSettings):
             SettingError: the code costs more bits than the raw item.
         """
         quantizer = ResidualQuantizer(self, self.positions or positions)
-        refuse_dearer(quantizer.code, item, "depth", self.depth)
+        check_rate(quantizer.code, item, "depth", self.depth)
         return quantizer
 
 
@@ -61,7 +61,7 @@ class ResidualQuantizer(Bottleneck):
             stage.initialize(residual)
             residual = residual - stage.embed(stage.encode(residual))
 
-    def forward(self, latents: Tensor) -> Squeezed:
+    def forward(self, latents: Tensor) -> BottleneckOutput:
         """Return the entries' sum with the straight-through gradient; `commitment` is the sum over stages."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.float()
@@ -70,7 +70,7 @@ class ResidualQuantizer(Bottleneck):
                 squeezed = stage(latents - total)
                 total = total + squeezed.code.detach()
                 commitment = commitment + squeezed.losses["commitment"]
-        return Squeezed(straight_through(total, latents), {"commitment": commitment})
+        return BottleneckOutput(straight_through(total, latents), {"commitment": commitment})
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions * depth), int64."""
@@ -88,7 +88,7 @@ class ResidualQuantizer(Bottleneck):
             total = total + stage.embed(indices)
         return total
 
-    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
+    def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor:
         """See :class:`Bottleneck`; a stage chooses by squared distances to what the choices before it leave.
 
         Relative to the geometric mean of the spread at the first stage and of that at the choice's own: a residual is

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import SMALLEST, Bottleneck, Squeezed
+from components.bottlenecks.contract import SMALLEST, Bottleneck, BottleneckOutput
 from components.bottlenecks.gradients import rotated_through, straight_through
-from components.bottlenecks.rates import refuse_dearer
+from components.bottlenecks.rates import check_rate
 from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -75,7 +75,7 @@ class VectorQuantizerSettings(CodebookSettings):
             SettingError: the code costs more bits than the raw item.
         """
         quantizer = VectorQuantizer(self, self.positions or positions)
-        refuse_dearer(quantizer.code, item, "entries", self.entries)
+        check_rate(quantizer.code, item, "entries", self.entries)
         return quantizer
 
 
@@ -116,7 +116,7 @@ class VectorQuantizer(Bottleneck):
         if self.settings.codebook == "ema":
             self.sums.copy_(centres * self.counts[:, None])
 
-    def forward(self, latents: Tensor) -> Squeezed:
+    def forward(self, latents: Tensor) -> BottleneckOutput:
         """Quantize with the straight-through gradient, or the rotation's; in training mode also move the codebook."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = self._directed(latents.float())
@@ -135,7 +135,7 @@ class VectorQuantizer(Bottleneck):
                 self._follow(vectors, indices)
             through = rotated_through if self.settings.rotation else straight_through
             code = through(quantized, latents)
-        return Squeezed(code, losses)
+        return BottleneckOutput(code, losses)
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions), int64."""
@@ -145,8 +145,8 @@ class VectorQuantizer(Bottleneck):
         """Return the entries (batch, positions, size) of indices (batch, positions)."""
         return F.embedding(codes.long(), self._entries())
 
-    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
-        """See :class:`Bottleneck`; entries are chosen by their squared distances, see :func:`shortfalls`."""
+    def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor:
+        """See :class:`Bottleneck`; entries are chosen by their squared distances, see :func:`gaps`."""
         gaps, spread = self.margins(latents, codes)
         return gaps / spread
 

@@ -66,7 +66,7 @@ def tune_lineup(
             emit({"event": "lost", "config": result.config, "reason": describe(result.error)})
 
 
-class LineupSearch(Searcher):  # type: ignore[misc] # Ray ships no types
+class LineupSearch(Searcher):
     """A line-up as Tune asks for it."""
 
     def __init__(self, lineup: Lineup) -> None:
@@ -98,7 +98,7 @@ class LineupSearch(Searcher):  # type: ignore[misc] # Ray ships no types
         """Restore nothing: the journals are the memory."""
 
 
-class Relay(tune.Callback):  # type: ignore[misc] # Ray ships no types
+class Relay(tune.Callback):
     """Emits what happens to the trials."""
 
     def __init__(self, emit: Emit) -> None:

@@ -40,8 +40,8 @@ def evaluate(out: Path, *, bundle: Path, data: Path, seed: int, threads: int = 1
     context = EvaluationContext(Bundle.load(bundle, threads), open_dataset(data))
     computed = {metric.key: metric.compute(context) for metric in METRICS if metric.compute and metric.applies(context)}
     values = {key: found for key, found in computed.items() if isinstance(found, np.ndarray)}
-    metrics = {key: float(found.mean()) if key in values else float(found) for key, found in computed.items()}
-    check_finite(bundle.name, metrics, values)
+    metrics = {key: float(np.mean(found)) for key, found in computed.items()}
+    check_finite(context.bundle.name, metrics, values)
     write_values(out / VALUES, values)
     (out / DOCUMENT).write_text(json.dumps(describe(context, metrics, values, seed), indent=1))
     draw(context, out)

@@ -36,11 +36,15 @@ def plan(project: Project, dataset: str, name: str) -> Unit:
     """Return the unit that exports an experiment."""
     run, data = project.run(dataset, name), project.data(dataset)
     record, schema = read_record(run), read_schema(data / SCHEMA_FILE)
-    model = record.model
     return Unit(
         name=model_name(dataset, name),
         key=digest_of(
-            code_digest(export.__module__), name, model, record.weights_sha256, record.data_digest, schema.digest
+            code_digest(export.__module__),
+            model_name(dataset, name),
+            record.model,
+            record.weights_sha256,
+            record.data_digest,
+            schema.digest,
         ),
         work=export,
         place=project.bundle(dataset, name),

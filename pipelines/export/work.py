@@ -33,7 +33,7 @@ def export(out: Path, *, run: Path, data: Path, name: str, threads: int = 1) -> 
     record, dataset = read_record(run), open_dataset(data)
     if record.data_digest != dataset.schema.digest:
         raise StageError(
-            f"{run}: was trained on data {record.data_digest[:12]}, what is there now is {dataset.schema.digest[:12]}; "
+            f"{record.name} was trained on data {record.data_digest[:12]}, prepared is {dataset.schema.digest[:12]}; "
             f"run `python -m pipelines.sweep {record.dataset} --only {record.experiment}`"
         )
     model = read_model(run, record, dataset.schema.item)

@@ -32,8 +32,8 @@ def ssims(images: Array, rebuilt: Array) -> Array:
     count = max(1, CHUNK // (height * width * channels))
     parts = []
     for start in range(0, len(images), count):
-        pair = (array[start : start + count].transpose(0, 3, 1, 2).astype(np.float32) for array in (images, rebuilt))
-        parts.append(_similarities(*pair, rows, columns))
+        x, y = (array[start : start + count].transpose(0, 3, 1, 2).astype(np.float32) for array in (images, rebuilt))
+        parts.append(_similarities(x, y, rows, columns))
     return np.concatenate(parts)
 
 

@@ -16,7 +16,8 @@ from pipelines.plots.style import ACCENT, INK, MUTED, save
 Array = np.ndarray[Any, np.dtype[Any]]
 
 COLUMNS = 12
-SCATTERED = 3000  # points that can still be told apart
+SCATTERED = 3000  # points that do not hide each other yet
+BAND = 128  # pixels of the height of an item that is no image
 
 
 def one_of_each(labels: Array | None, count: int) -> list[int]:
@@ -34,21 +35,38 @@ def draw_rows(item: ItemSpec, rows: Mapping[str, Array]) -> Figure:
     """Draw rows of items (n, *item.shape) below each other, a word beside each: images as such, others as bands."""
     columns = max(len(items) for items in rows.values())
     longest = max(len(word) for word in rows)
-    figure = Figure(figsize=(columns + 0.09 * longest, 1.05 * len(rows) + 0.2), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
     first = next(iter(rows.values()))
     image = item.kind == "image"
     low, high = (0.0, 1.0) if image else (float(first.min()), float(first.max()))
-    for line, (word, items) in zip(axes, rows.items(), strict=True):
-        for cell in line:
-            cell.set(xticks=[], yticks=[])
-            cell.spines[:].set_visible(False)
-        for cell, values in zip(line, items, strict=False):
-            shown = values.clip(low, high) if image else values.reshape(1, -1)
-            shown = shown[..., 0] if image and item.shape[2] == 1 else shown
-            cell.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect="equal" if image else "auto")
-        line[0].set_ylabel(word, color=INK, rotation=0, ha="right", va="center")
+    figure = Figure(figsize=(columns + 0.09 * longest, 1.05 * len(rows) + 0.2), layout="constrained")
+    axes = figure.add_subplot()  # one for all items: each of its own takes longer than all else
+    sheet, centers = _sheet([[_tile(item, values, low, high) for values in items] for items in rows.values()], columns)
+    axes.imshow(sheet, cmap="gray", vmin=low, vmax=high, aspect="equal" if image else "auto")
+    axes.set_yticks(centers, rows, color=INK)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure
+
+
+def _tile(item: ItemSpec, values: Array, low: float, high: float) -> Array:
+    """Return one item as pixels (height, width) or (height, width, 3)."""
+    if item.kind != "image":
+        return np.repeat(values.reshape(1, -1), BAND, axis=0)
+    shown = values.clip(low, high)
+    return shown[..., 0] if item.shape[2] == 1 else shown
+
+
+def _sheet(rows: Sequence[Sequence[Array]], columns: int) -> tuple[Array, list[float]]:
+    """Return tiles side by side with white between them, and the middle of each row, in pixels."""
+    height, width, *channels = rows[0][0].shape
+    down, right = (size + max(1, size // 12) for size in (height, width))
+    white = 1.0 if channels else np.nan  # of grey pixels, what is no number is left out
+    sheet = np.full((len(rows) * down - (down - height), columns * right - (right - width), *channels), white)
+    for line, tiles in enumerate(rows):
+        for place, tile in enumerate(tiles):
+            sheet[line * down : line * down + height, place * right : place * right + width] = tile
+    return sheet, [line * down + (height - 1) / 2 for line in range(len(rows))]
 
 
 def draw_codes(features: Array, labels: Array | None, classes: Sequence[str] | None, path: Path) -> None:
@@ -83,7 +101,7 @@ def scatter_classes(axes: Any, points: Array, labels: Array | None, classes: Seq
 
 
 def draw_codebook(counts: Array, path: Path) -> None:
-    """Draw how often the entries of codebooks (codebooks, entries) were used, most used first, beside an even use.
+    """Draw how often the vectors of codebooks (codebooks, vectors) were used, most used first, beside an even use.
 
     Of several codebooks the mean of their ranked shares is filled, and a line is the most uneven.
     """
@@ -98,6 +116,6 @@ def draw_codebook(counts: Array, path: Path) -> None:
     axes.fill_between(np.arange(1, len(shares) + 1), shares, step="mid", color=ACCENT, alpha=0.8, lw=0)
     axes.axhline(100 / len(shares), color=MUTED, ls="--", lw=1)
     axes.annotate("even use", (len(shares), 100 / len(shares)), ha="right", va="bottom", color=INK, fontsize=8)
-    axes.set(xlabel="codebook entry, most used first", ylabel="% of the codebook's use", xlim=(1, len(shares)), ylim=0)
+    axes.set(xlabel="codebook vector, most used first", ylabel="% of the codebook's use", xlim=(1, len(shares)), ylim=0)
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)

@@ -1,6 +1,6 @@
-"""Stage `prepare`: raw data from its source to `data/<name>/`, a prepared dataset.
+"""Stage `prepare`: raw data from its source to `data/<dataset>/`, a prepared dataset.
 
-python -m pipelines.prepare NAME
+python -m pipelines.prepare DATASET
 """
 
 from __future__ import annotations
@@ -23,52 +23,57 @@ from pipelines.project import Project, StageError
 from pipelines.settings.params import Params, load_params
 
 
-def main(name: str) -> None:
-    """Prepare the dataset that params.yaml calls `name`.
+def main(dataset: str) -> None:
+    """Prepare a dataset of params.yaml.
 
     Raises:
-        DataError: the data cannot be had or used.
-        SettingError: a setting of the dataset is wrong; the key is its way from the root of params.yaml.
-        StageError: params.yaml is wrong, or has no such dataset.
+        DataError: the data is not available, or is not what its source should hold.
+        SettingError: a setting of the dataset is wrong; the key is its path from the root of params.yaml.
+        StageError: params.yaml has errors, or no such dataset.
     """
     project = Project.here()
     params = load_params(project)
-    settings = find_settings(params, name)
+    settings = find_settings(params, dataset)
     for path in untracked(settings, project):
-        sys.stdout.write(f"note: {path} is not below inputs/: after changing it, run `dvc repro -f prepare@{name}`\n")
-    raw = load_raw(settings, name, params.seed, project)
+        remedy = f"after a change run `dvc repro -f prepare@{dataset}`"
+        sys.stdout.write(f"note: {path} is not below inputs/, where DVC would see its changes; {remedy}\n")
+    raw = load_raw(settings, dataset, params.seed, project)
     schema = write_dataset(
-        project.data(name), name, raw.item, raw.splits, raw.classes, source=raw.source, licence=raw.licence
+        project.data(dataset), dataset, raw.item, raw.splits, raw.classes, source=raw.source, licence=raw.licence
     )
     sys.stdout.write(summary(schema) + "\n")
 
 
-def find_settings(params: Params, name: str) -> DatasetSettings:
-    """Return the settings of the dataset `name`, or raise StageError with the names that there are."""
-    if name not in params.datasets:
-        raise StageError(f"datasets.{name}: not in params.yaml; it has {', '.join(params.datasets)}")
-    return params.datasets[name]
+def find_settings(params: Params, dataset: str) -> DatasetSettings:
+    """Return the settings of a dataset.
+
+    Raises:
+        StageError: there is no such dataset.
+    """
+    if dataset not in params.datasets:
+        raise StageError(f"datasets.{dataset}: not in params.yaml; it has {', '.join(params.datasets)}")
+    return params.datasets[dataset]
 
 
 def untracked(settings: DatasetSettings, project: Project) -> list[Path]:
-    """Return the user's own files whose changes DVC will not see, because they are not below `inputs/`."""
+    """Return the user's own files that are not below `inputs/`, so that DVC does not see their changes."""
     if not isinstance(settings, ArraySettings | ImagesSettings):
-        return []  # the others check what they get against a pinned digest
+        return []  # the others are pinned by digests
     labels = settings.labels if isinstance(settings, ArraySettings) else None
     given = [path for path in (settings.source, labels) if path is not None]
     return [path for path in given if not (project.root / path).is_relative_to(project.root / "inputs")]
 
 
-def load_raw(settings: DatasetSettings, name: str, seed: int, project: Project) -> RawDataset:
-    """Return the raw dataset; what was downloaded stays in the project's cache for the next time."""
+def load_raw(settings: DatasetSettings, dataset: str, seed: int, project: Project) -> RawDataset:
+    """Return the raw dataset; downloads are kept in the project's cache."""
     try:
-        return load(settings, name, seed=seed, downloads=project.cache / "downloads", root=project.root)
+        return load(settings, dataset, seed=seed, downloads=project.cache / "downloads", root=project.root)
     except SettingError as error:
-        raise error.under(f"datasets.{name}") from None
+        raise error.under(f"datasets.{dataset}") from None
 
 
 def summary(schema: DatasetSchema) -> str:
-    """Return what was prepared, in two lines."""
+    """Return a prepared dataset in two lines: its counts and its digest."""
     counts = ", ".join(f"{schema.splits[split].count} {split}" for split in SPLITS)
     shape = "×".join(map(str, schema.item.shape))
     return (

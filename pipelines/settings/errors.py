@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Union
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+TYPES = {
+    "bool": "true or false",
+    "dict": "a mapping",
+    "float": "a number",
+    "int": "an integer",
+    "list": "a list",
+    "model": "a mapping",
+    "string": "text",
+    "tuple": "a list",
+}
 
-def readable(error: ValidationError, raw: Any, model: Any, prefix: str = "") -> list[str]:
-    """Put what `model` refuses in `raw` into words, below the path `prefix`."""
-    return [_line(one, raw, model, prefix) for one in error.errors(include_url=False)]
+
+def readable(errors: Iterable[ErrorDetails], raw: Any, model: Any, prefix: str = "") -> list[str]:
+    """Put errors of `model` about the tree `raw`, which stands at the path `prefix`, into words."""
+    return [_line(one, raw, model, prefix) for one in errors]
 
 
 def _line(error: ErrorDetails, raw: Any, model: Any, prefix: str) -> str:
@@ -22,7 +33,7 @@ def _line(error: ErrorDetails, raw: Any, model: Any, prefix: str) -> str:
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            return f"{where}: is no known key; allowed here: {', '.join(_keys(model, error['loc'][:-1]))}"
+            return f"{where}: unknown key; allowed here: {', '.join(_keys(model, error['loc'][:-1]))}"
         case "missing":
             return f"{where}: is missing"
         case "union_tag_not_found":
@@ -39,11 +50,12 @@ def _line(error: ErrorDetails, raw: Any, model: Any, prefix: str) -> str:
             allowed = f"must be less than {context['lt']}"
         case "literal_error":
             allowed = f"must be one of {context['expected']}"
-        case kind if kind.startswith(("int_", "float_", "bool_", "string_", "dict_", "tuple_", "list_", "model_")):
-            allowed = "must be " + error["msg"].removeprefix("Input should be ").removeprefix("a valid ").lower()
-            allowed = allowed.replace("tuple", "list")  # as YAML calls it
+        case "too_short":
+            allowed = f"must have at least {context['min_length']}"
+        case kind if kind.partition("_")[0] in TYPES:
+            allowed = f"must be {TYPES[kind.partition('_')[0]]}"
         case _:
-            message = error["msg"].removeprefix("Value error, ")
+            message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             allowed = message[0].lower() + message[1:]
     return f"{where}: {error['input']}, {allowed}"
 

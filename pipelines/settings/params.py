@@ -1,236 +1,114 @@
-"""params.yaml: read, checked whole, and refused with a list of all errors by the path of their keys."""
+"""params.yaml: read, and checked whole before any of it is used."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
+from pydantic import Field, field_validator
 
 from components.data import DatasetSettings
-from components.models import ModelSettings, PCASettings
-from components.settings import SettingError
-from items.errors import one_line
-from pipelines.project import NAME, NAMES, Project, StageError, model_name
-from pipelines.settings.errors import readable
-from pipelines.settings.schema import MODEL, AnyStudy, Budget, ExperimentSettings, Params, SweepSettings
-from pipelines.settings.spaces import corners, fill, find_space
-from pipelines.studies import kinds
+from components.settings import Settings
+from pipelines.project import Project, StageError
+from pipelines.settings.draft import Draft, refused
+from pipelines.settings.experiment import Budget, ExperimentSettings
+from pipelines.settings.study import AnyStudy, with_kinds
+from pipelines.settings.tree import read_tree
 from pipelines.studies.contract import StudySettings
-
-__all__ = ["Budget", "Draft", "ExperimentSettings", "Params", "SweepSettings", "load_params", "read_tree", "refused"]
-
-MOST_VALUES = 100_000
-RESERVED = ("studies",)  # folders below metrics/ that are no dataset's
+from pipelines.units.storage import SCHEMES, Storage
 
 T = TypeVar("T")
-Place = tuple[str, str]  # dataset and name
 
 
-@dataclass(frozen=True)
-class Draft:
-    """What of params.yaml can be read on its own, and every error found so far, a line each.
+class Params(Settings):
+    """All of params.yaml.
 
     Attributes:
-        params: all of it; None where it cannot be read whole.
-        datasets: those that can be read, by name.
-        experiments, studies: those that can be read, by dataset and name.
-        errors: the key's path, the value and what is allowed.
+        seed: of all that is drawn.
+        budget: `quick` or `paper`, the budget of each experiment and study that is used.
+        storage: the folder of journals and parts of studies, which all nodes of a cluster must see: a path, from the
+            project's folder on, or a URL such as s3://bucket/folder. Null takes the project's cache.
+        datasets: by name.
+        experiments, studies: by dataset and name.
     """
 
-    params: Params | None
-    datasets: dict[str, DatasetSettings]
-    experiments: dict[Place, ExperimentSettings]
-    studies: dict[Place, StudySettings]
-    errors: tuple[str, ...]
+    seed: int = Field(default=0, ge=0)
+    budget: Literal["quick", "paper"] = "quick"
+    storage: str | None = None
+    datasets: dict[str, DatasetSettings] = Field(min_length=1)
+    experiments: dict[str, Annotated[dict[str, ExperimentSettings], Field(min_length=1)]] = Field(min_length=1)
+    studies: dict[str, Annotated[dict[str, AnyStudy], Field(min_length=1)]] = Field(default_factory=dict)
 
+    @field_validator("storage")
     @classmethod
-    def of(cls, raw: object) -> Draft:
-        """Read the tree that params.yaml holds."""
-        if not isinstance(raw, dict):
-            return cls(None, {}, {}, {}, ("must be a mapping with datasets and experiments",))
-        if old := list(_old_form(raw)):
-            return cls(None, {}, {}, {}, tuple(old))
-        raw = _with_kinds(raw)
-        params, errors = None, []
-        try:
-            params = Params.model_validate(raw)
-        except ValidationError as error:
-            errors += readable(error, raw, Params)
-        datasets, experiments, studies = _mapping(raw, "datasets"), _nested(raw, "experiments"), _nested(raw, "studies")
-        errors += _names(raw)
-        sound = _valid(TypeAdapter(ExperimentSettings), experiments)
-        for place, experiment in experiments.items():
-            if isinstance(experiment, dict) and (wrong := list(_model_errors(place, experiment))):
-                errors += wrong
-                sound.pop(place, None)
-        asked: dict[Place, StudySettings] = _valid(TypeAdapter(AnyStudy), studies)
-        errors += _study_errors(asked, experiments)
-        known: TypeAdapter[DatasetSettings] = TypeAdapter(DatasetSettings)
-        return cls(params, _valid(known, datasets), sound, asked, tuple(dict.fromkeys(errors)))
+    def _is_a_folder(cls, value: str | None) -> str | None:
+        scheme, is_url, rest = (value or "folder").partition("://")
+        if value == "" or (is_url and not (scheme in SCHEMES and rest.strip("/"))):
+            urls = ", ".join(f"{scheme}://…" for scheme in SCHEMES)
+            raise ValueError(f"must be a folder, or the URL of one: {urls}")
+        return value
+
+    @field_validator("studies", mode="before")
+    @classmethod
+    def _kinds_by_name(cls, studies: Any) -> Any:
+        return with_kinds(studies)
+
+    def storage_of(self, project: Project) -> Storage:
+        """Return the folder of journals and parts of studies."""
+        if self.storage is None:
+            return Storage(project.cache / "work")
+        return Storage(self.storage if "://" in self.storage else project.home / self.storage)
+
+    def experiments_of(self, dataset: str, only: Sequence[str] = ()) -> dict[str, ExperimentSettings]:
+        """Return a dataset's experiments by name, all or those named.
+
+        Raises:
+            StageError: there is no such dataset or experiment.
+        """
+        return self._of(self.experiments, "experiments", dataset, only)
+
+    def studies_of(self, dataset: str, only: Sequence[str] = ()) -> dict[str, StudySettings]:
+        """Return a dataset's studies by name, all or those named.
+
+        Raises:
+            StageError: there is no such dataset or study.
+        """
+        return self._of(self.studies, "studies", dataset, only)
+
+    def experiment(self, dataset: str, name: str) -> ExperimentSettings:
+        """Return an experiment's settings.
+
+        Raises:
+            StageError: there is no such dataset or experiment.
+        """
+        return self.experiments_of(dataset, [name])[name]
+
+    def budget_of(self, experiment: ExperimentSettings) -> Budget:
+        """Return the epochs and trials that the chosen budget gives an experiment."""
+        return experiment.quick if self.budget == "quick" else experiment.paper
+
+    def _of(self, section: Mapping[str, dict[str, T]], key: str, dataset: str, only: Sequence[str]) -> dict[str, T]:
+        if dataset not in self.datasets:
+            raise StageError(f"datasets.{dataset}: not in params.yaml; it has {', '.join(self.datasets)}")
+        found = section.get(dataset, {})
+        for name in only:
+            if name not in found:
+                raise StageError(f"{key}.{dataset}.{name}: not in params.yaml; it has {', '.join(found) or 'none'}")
+        return {name: settings for name, settings in found.items() if not only or name in only}
 
 
 def load_params(project: Project) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        StageError: one line for every error: the key's path, the value and what is allowed.
+        StageError: params.yaml has errors; a line for each, with the key's path, the value and what is allowed.
     """
-    draft = Draft.of(read_tree(project))
-    if draft.errors or draft.params is None:
-        raise refused(draft.errors)
-    return draft.params
+    return parse_params(read_tree(project))
 
 
-def read_tree(project: Project) -> Any:
-    """Read what params.yaml holds, not yet checked.
-
-    Raises:
-        StageError: it is no UTF-8, or no YAML that says one thing.
-    """
-    path = project.params
-    try:
-        content = path.read_bytes()
-        tree = YAML(typ="safe").load(content.decode("utf-8-sig"))
-        _check_size(tree)
-        json.dumps(tree, default=str)  # refuses keys that are lists, and what is nested too deep
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        found = f"byte {error.start} is 0x{content[error.start]:02x}"
-        raise StageError(f"{path}: line {line}, {found}: is not UTF-8; save the file as UTF-8") from error
-    except Exception as error:  # a parser, given anything at all, raises anything at all
-        raise StageError(f"{path}: {one_line(error)}") from error
-    return tree
-
-
-def refused(errors: Iterable[str]) -> StageError:
-    """Return the error that lists errors of params.yaml."""
-    return StageError("params.yaml:\n  " + "\n  ".join(map(one_line, errors)))
-
-
-def _check_size(tree: Any) -> None:
-    """Raise ValueError where a tree holds itself, or by aliases of aliases more values than there is memory for."""
-    waiting, count = [tree], 0
-    while waiting:
-        node = waiting.pop()
-        count += 1
-        if count > MOST_VALUES:
-            raise ValueError(f"holds more than {MOST_VALUES} values, or itself, by its aliases")
-        waiting += node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple | set) else ()
-
-
-def _old_form(raw: Mapping[Any, Any]) -> Iterator[str]:
-    """Yield the experiments and studies that are not nested below their dataset, with the new form."""
-    for name, tree in _mapping(raw, "experiments").items():
-        if isinstance(tree, dict) and "model" in tree:
-            dataset = tree.get("dataset", "DATASET")
-            short = str(name).removeprefix(f"{dataset}-")
-            yield f"experiments.{name}: must be nested below its dataset: experiments: {{{dataset}: {{{short}: {{…}}}}}}"
-    datasets = _mapping(raw, "datasets")
-    for kind, named in _mapping(raw, "studies").items():
-        if kind in kinds() and kind not in datasets and isinstance(named, dict):
-            for name in named or ("DATASET",):
-                yield f"studies.{kind}.{name}: must be nested below its dataset: studies: {{{name}: {{{kind}: {{…}}}}}}"
-
-
-def _with_kinds(raw: dict[Any, Any]) -> dict[Any, Any]:
-    """Return the tree with the kind of each study, which is its name where it gives none."""
-    studies = raw.get("studies")
-    if not isinstance(studies, dict):
-        return raw
-    named = {
-        dataset: {name: {"kind": name} | study if isinstance(study, dict) else study for name, study in below.items()}
-        if isinstance(below, dict)
-        else below
-        for dataset, below in studies.items()
-    }
-    return {**raw, "studies": named}
-
-
-def _mapping(tree: Mapping[Any, Any], key: object) -> dict[Any, Any]:
-    found = tree.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _nested(raw: Mapping[Any, Any], section: str) -> dict[Place, Any]:
-    """Return what stands below each dataset of a section."""
-    datasets = _mapping(raw, section)
-    return {(str(d), str(name)): tree for d in datasets for name, tree in _mapping(datasets, d).items()}
-
-
-def _valid(kind: TypeAdapter[Any], named: Mapping[Any, Any]) -> dict[Any, Any]:
-    found = {}
-    for name, tree in named.items():
-        with suppress(ValidationError):
-            found[name] = kind.validate_python(tree)
-    return found
-
-
-def _names(raw: Mapping[Any, Any]) -> Iterator[str]:
-    """Yield the names that cannot be used, and datasets that are not there."""
-    datasets = _mapping(raw, "datasets")
-    for name in datasets:
-        if not NAME.fullmatch(str(name)):
-            yield f"datasets.{name}: {NAMES}"
-        elif name in RESERVED:
-            yield f"datasets.{name}: is the name of a folder of the project, must be another"
-    for section in ("experiments", "studies"):
-        for dataset in _mapping(raw, section):
-            if dataset not in datasets:
-                yield f"{section}.{dataset}: must be one of the datasets: {', '.join(map(str, datasets))}"
-        for dataset, name in _nested(raw, section):
-            if not NAME.fullmatch(name):
-                yield f"{section}.{dataset}.{name}: {NAMES}"
-    taken: dict[str, Place] = {}
-    for place in _nested(raw, "experiments"):
-        other = taken.setdefault(model_name(*place), place)
-        if other != place:
-            yield (
-                f"experiments.{'.'.join(place)}: its model would be called {model_name(*place)}, "
-                f"as that of experiments.{'.'.join(other)}; must be another name"
-            )
-
-
-def _model_errors(place: Place, experiment: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with one experiment beyond its outline: its model and its space."""
-    path = f"experiments.{'.'.join(place)}"
-    model = experiment.get("model")
-    if not isinstance(model, dict):
-        return
-    try:
-        space = find_space(model, "model")
-    except SettingError as error:
-        yield str(error.under(path))
-        return
-    settings: ModelSettings | None = None
-    for parameters in corners(space):
-        filled = fill(model, parameters, "model")
-        try:
-            settings = MODEL.validate_python(filled)
-        except ValidationError as error:
-            yield from readable(error, filled, ModelSettings, f"{path}.model")
-            return
-    given = [budget for budget in ("quick", "paper") if budget in experiment]
-    if isinstance(settings, PCASettings):
-        if space or given:
-            key = next(iter(space), None) or given[0]
-            yield f"{path}.{key}: has no use here, pca is fitted in closed form in one trial"
-    elif not space and any(isinstance(b, dict) and b.get("trials", 1) != 1 for b in map(experiment.get, given)):
-        yield f"{path}: more than one trial, and nothing to search: every trial would be the same"
-    elif len(given) < 2:
-        missing = {"quick", "paper"} - set(given)
-        yield f"{path}: {' and '.join(sorted(missing))} must be given, as {{epochs: 8, trials: 3}}"
-
-
-def _study_errors(studies: Mapping[Place, StudySettings], experiments: Mapping[Place, Any]) -> Iterator[str]:
-    """Yield the experiments that studies name and that are not there."""
-    for (dataset, name), study in studies.items():
-        there = [experiment for of, experiment in experiments if of == dataset]
-        for key, experiment in study.experiments().items():
-            if experiment not in there:
-                allowed = f"must be one of the experiments of {dataset}: {', '.join(there)}"
-                yield f"studies.{dataset}.{name}.{key}: {experiment}, {allowed}"
+def parse_params(raw: object) -> Params:
+    """Check the tree that params.yaml holds; see :func:`load_params`."""
+    errors = Draft.of(raw, Params).errors
+    if errors:
+        raise refused(errors)
+    return Params.model_validate(raw)

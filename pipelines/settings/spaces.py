@@ -27,10 +27,10 @@ class Distribution:
 
     @classmethod
     def parse(cls, path: str, kind: str, arguments: object) -> Distribution:
-        """Check what params.yaml says.
+        """Return the distribution that params.yaml describes.
 
         Raises:
-            SettingError: not two rising numbers (positive for `log_uniform`), or an empty choice.
+            SettingError: not two numbers, low and high (above 0 for `log_uniform`), or an empty choice.
         """
         key = f"{path}.{kind}"
         if not isinstance(arguments, list):
@@ -42,12 +42,12 @@ class Distribution:
         allowed = int if kind == "integer" else (int, float)
         if len(arguments) != 2 or any(isinstance(a, bool) or not isinstance(a, allowed) for a in arguments):
             what = "integers" if kind == "integer" else "numbers"
-            raise SettingError(key, arguments, f"must be two {what}, the lowest and the highest allowed")
+            raise SettingError(key, arguments, f"must be two {what}: [low, high]")
         low, high = arguments
         if not low < high:
-            raise SettingError(key, arguments, "must rise: the first is not below the second")
+            raise SettingError(key, arguments, "low must be below high")
         if kind == "log_uniform" and low <= 0:
-            raise SettingError(key, arguments, "must be above 0")
+            raise SettingError(key, arguments, "low must be above 0")
         return cls(kind, (low, high))
 
     @property
@@ -71,17 +71,6 @@ class Distribution:
         if self.kind == "integer":
             return distributions.IntDistribution(int(low), int(high))
         return distributions.FloatDistribution(low, high, log=self.kind == "log_uniform")
-
-    def at(self, share: float) -> Value:
-        """Return the value below which a share (0 to 1, 1 excluded) of the distribution lies."""
-        if self.kind == "choice":
-            return self.arguments[int(share * len(self.arguments))]
-        low, high = (a for a in self.arguments if not isinstance(a, str))
-        if self.kind == "integer":
-            return int(low) + int(share * (int(high) - int(low) + 1))
-        if self.kind == "log_uniform":
-            return float(low * math.exp(share * math.log(high / low)))
-        return float(low + share * (high - low))
 
 
 def find_space(tree: object, path: str = "") -> dict[str, Distribution]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from items.errors import one_line
 from pipelines.project import Project, StageError
-from pipelines.settings.schema import Params
+from pipelines.settings.params import Params
 from pipelines.studies.contract import Study, read_study, remedy
 from serving.manifest import read_manifest
 

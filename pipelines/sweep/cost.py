@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from components.models.contract import Trainable
+from components.contract import Trainable
 from components.training import as_tensor
 from pipelines.settings.spaces import corners
 from pipelines.sweep.plan import Sweep
@@ -31,6 +31,6 @@ def _seconds(sweep: Sweep) -> float:
     for _ in range(2):
         began = time.perf_counter()
         with torch.random.fork_rng(devices=[]):
-            torch.stack(list(model.losses(items).values())).sum().backward()
+            torch.stack(list(model.losses(items).values())).sum().backward()  # type: ignore[no-untyped-call]
         took = min(took, time.perf_counter() - began)
     return took * sweep.data.count("train") / len(items)

@@ -9,7 +9,8 @@ from typing import Any
 
 from components.data import PreparedDataset
 from pipelines.project import Project, model_name
-from pipelines.settings.params import Budget, ExperimentSettings, Params
+from pipelines.settings.experiment import Budget, ExperimentSettings
+from pipelines.settings.params import Params
 from pipelines.sweep.halving import Halving
 from pipelines.sweep.journal import Journal, journals
 from pipelines.sweep.record import TrialRecord

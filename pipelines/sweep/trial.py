@@ -16,7 +16,7 @@ from components.models import Epoch, TrainingRun
 from components.state import State
 from components.training import Diverged
 from items.spec import ItemSpec
-from pipelines.settings.params import ExperimentSettings
+from pipelines.settings.experiment import ExperimentSettings
 from pipelines.sweep.journal import Journal, Superseded, now
 from pipelines.sweep.record import EpochRecord
 from pipelines.units.storage import Storage

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow import fs
@@ -65,7 +65,7 @@ class Storage:
         filesystem, path = fs.FileSystem.from_uri(self.url)
         return filesystem, path.rstrip("/")
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> BinaryIO:
         """Open a file to be read; it can be sought in.
 
         Raises:
@@ -74,7 +74,7 @@ class Storage:
         if self.local is not None:
             return (self.local / name).open("rb")
         filesystem, path = self._remote
-        file: IO[bytes] = filesystem.open_input_file(f"{path}/{name}")
+        file: BinaryIO = filesystem.open_input_file(f"{path}/{name}")
         return file
 
     def read(self, name: str) -> bytes:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from components.contract import Scaling
 from components.models import AutoencoderSettings
 from components.models.autoencoder import Autoencoder
-from components.models.contract import Scaling
 from components.settings import SettingError
 from items.spec import ItemSpec
 
@@ -60,7 +60,7 @@ def test_real_codes_have_the_latents_shape_and_decode_to_items(digit: ItemSpec, 
     assert codes.shape == (10, *model.code.shape) == (10, 6)
     assert torch.equal(model.embed(codes), codes)
     assert model.decode(codes).shape == (10, 8, 8, 1)
-    assert model.regrets(items, codes) is None
+    assert model.choice_gaps(items, codes) is None
 
 
 @pytest.mark.parametrize(("network", "positions"), [(MLP, 1), (CONV, 4)], ids=["mlp", "conv"])
@@ -76,7 +76,7 @@ def test_discrete_codes_are_integers_in_range(
     assert 0 <= codes.min() < codes.max() < 16
     assert model.embed(codes).shape == (10, positions, 3)
     assert model.decode(codes).shape == (10, 8, 8, 1)
-    assert torch.equal(model.regrets(items, codes), torch.zeros(codes.shape))
+    assert torch.equal(model.choice_gaps(items, codes), torch.zeros(codes.shape))
 
 
 @pytest.mark.parametrize("bottleneck", [IDENTITY, CODEBOOK], ids=["identity", "codebook"])

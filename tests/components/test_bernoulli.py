@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from components.contract import cross_entropies
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
-from components.models.contract import cross_entropies
 from components.settings import SettingError
 from components.training import measure
 from items.spec import ItemSpec

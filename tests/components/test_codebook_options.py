@@ -35,16 +35,16 @@ def unit(vectors: Tensor) -> Tensor:
 def test_a_learned_codebook_has_a_loss_and_only_that_moves_it() -> None:
     made, given = quantizer(codebook="gradient"), latents().requires_grad_()
     assert [name for name, _ in made.named_parameters()] == ["codebook"]
-    squeezed = made(given)
+    output = made(given)
     nearest = made.codebook.detach()[made.encode(given.detach())]
     expected = (given.detach() - nearest).square().sum((1, 2)).mean()
-    torch.testing.assert_close(squeezed.losses["codebook"].detach(), expected)
-    torch.testing.assert_close(squeezed.losses["commitment"].detach(), 0.25 * expected)
+    torch.testing.assert_close(output.losses["codebook"].detach(), expected)
+    torch.testing.assert_close(output.losses["commitment"].detach(), 0.25 * expected)
 
-    (squeezed.code.sum() + squeezed.losses["commitment"]).backward(retain_graph=True)
+    (output.code.sum() + output.losses["commitment"]).backward(retain_graph=True)
     assert made.codebook.grad is None
     towards_latents = given.grad.clone()
-    squeezed.losses["codebook"].backward()
+    output.losses["codebook"].backward()
     assert torch.equal(given.grad, towards_latents)
     by_hand = torch.zeros(12, 3)
     for vector, index in zip(given.detach().reshape(-1, 3), made.encode(given.detach()).flatten(), strict=True):
@@ -60,8 +60,8 @@ def test_a_learned_codebook_starts_by_k_means_and_revives_dead_entries_before_th
     with torch.no_grad():
         made.codebook[5] = 1e3
         made.counts[5] = 0
-    squeezed = made(latents())
-    squeezed.losses["codebook"].backward()
+    output = made(latents())
+    output.losses["codebook"].backward()
     assert (latents().reshape(-1, 3) == made.codebook[5]).all(1).any()
     assert made.codebook.grad[5].abs().sum() >= 0
     assert made.counts[5] > 0
@@ -152,9 +152,9 @@ def test_rotation_changes_the_gradient_and_nothing_else() -> None:
     gradients = []
     for made in (plain, turned):
         given = latents().requires_grad_()
-        squeezed = made(given)
-        assert torch.equal(squeezed.code, plain.embed(plain.encode(latents())))
-        squeezed.code.square().sum().backward()
+        output = made(given)
+        assert torch.equal(output.code, plain.embed(plain.encode(latents())))
+        output.code.square().sum().backward()
         gradients.append(given.grad)
     nearest = plain.embed(plain.encode(latents()))
     torch.testing.assert_close(gradients[0], 2 * nearest)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption, Sa
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.state import State
-from components.training import measure
+from components.training import mean_metrics
 from items.spec import ItemSpec
 
 NOISES: list[dict[str, Any]] = [
@@ -137,13 +136,13 @@ def test_measuring_and_encoding_are_of_clean_items_and_draw_nothing(
     noisy, plain = built(digit, noise).train(), built(digit, {"kind": "none"}).train()
     before = torch.get_rng_state()
     assert torch.equal(noisy.encode(items), plain.encode(items))
-    assert measure(noisy, items) == measure(plain, items)
+    assert mean_metrics(noisy, items) == mean_metrics(plain, items)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @noises
 def test_a_resumed_denoising_run_is_the_straight_run_bit_for_bit(
-    noise: dict[str, Any], digit: ItemSpec, digits: np.ndarray, tmp_path: Path
+    noise: dict[str, Any], digit: ItemSpec, digits: np.ndarray
 ) -> None:
     run = TrainingRun(digits[:200], digits[200:300], epochs=3, seed=5)
 
@@ -151,9 +150,9 @@ def test_a_resumed_denoising_run_is_the_straight_run_bit_for_bit(
         return model.fit(run, resume)
 
     *_, straight = epochs(built(digit, noise))
-    next(epochs(built(digit, noise))).state.save(tmp_path / "state")
+    state = State.from_bytes(next(epochs(built(digit, noise))).state.to_bytes())
     torch.manual_seed(17)  # the global state at the time of resuming must not matter
-    *_, resumed = epochs(built(digit, noise, seed=9), State.load(tmp_path / "state"))
+    *_, resumed = epochs(built(digit, noise, seed=9), state)
     assert straight.state.tensors.keys() == resumed.state.tensors.keys()
     for name, tensor in straight.state.tensors.items():
         assert torch.equal(tensor, resumed.state.tensors[name]), name

@@ -82,14 +82,14 @@ def test_codes_gradients_and_commitment_are_the_peers(name: str) -> None:
     theirs = peer(ours, **OPTIONS[name][1])
     mine, same = latents().requires_grad_(), latents().requires_grad_()
     indices = ours.encode(mine.detach())
-    squeezed, (code, chosen, loss) = ours(mine), theirs(same)
+    output, (code, chosen, loss) = ours(mine), theirs(same)
     assert len(indices.unique()) == ENTRIES
     assert torch.equal(indices, chosen)
-    torch.testing.assert_close(squeezed.code, code)
-    torch.testing.assert_close(gradient(squeezed.code, mine), gradient(code, same))
-    torch.testing.assert_close(squeezed.losses["commitment"], loss * NUMBERS)
+    torch.testing.assert_close(output.code, code)
+    torch.testing.assert_close(gradient(output.code, mine), gradient(code, same))
+    torch.testing.assert_close(output.losses["commitment"], loss * NUMBERS)
     torch.testing.assert_close(
-        torch.autograd.grad(squeezed.losses["commitment"], mine)[0],
+        torch.autograd.grad(output.losses["commitment"], mine)[0],
         torch.autograd.grad(loss, same)[0] * NUMBERS,
         atol=1e-6,
         rtol=1e-5,
@@ -188,10 +188,10 @@ def test_finite_scalar_codes_and_gradients_are_the_peers(levels: tuple[int, ...]
     clear = ((bounded - bounded.round()).abs() < 0.5 - hair).all(-1)
     assert clear.float().mean() > 0.5
     mine, same = many.clone().requires_grad_(), many.clone().requires_grad_()
-    squeezed, (code, indices) = ours(mine), theirs(same)
+    output, (code, indices) = ours(mine), theirs(same)
     assert torch.equal(ours.encode(many)[clear], indices.long()[clear])
-    torch.testing.assert_close(squeezed.code[clear], code[clear])
-    torch.testing.assert_close(gradient(squeezed.code, mine), gradient(code, same), atol=5e-3, rtol=slope)
+    torch.testing.assert_close(output.code[clear], code[clear])
+    torch.testing.assert_close(gradient(output.code, mine), gradient(code, same), atol=5e-3, rtol=slope)
 
 
 def residual(depth: int = 3) -> tuple[ResidualQuantizer, ResidualVQ]:
@@ -210,12 +210,12 @@ def test_residual_codes_commitment_and_codebooks_are_the_peers() -> None:
     ours, theirs = residual()
     mine, same = latents().requires_grad_(), latents().requires_grad_()
     expected = ours.encode(mine.detach())
-    squeezed, (code, indices, losses) = ours(mine), theirs(same)
+    output, (code, indices, losses) = ours(mine), theirs(same)
     assert torch.equal(expected, indices.flatten(1))
-    torch.testing.assert_close(squeezed.code, code)
-    torch.testing.assert_close(squeezed.losses["commitment"], losses.sum() * NUMBERS)
+    torch.testing.assert_close(output.code, code)
+    torch.testing.assert_close(output.losses["commitment"], losses.sum() * NUMBERS)
     torch.testing.assert_close(
-        torch.autograd.grad(squeezed.losses["commitment"], mine)[0],
+        torch.autograd.grad(output.losses["commitment"], mine)[0],
         torch.autograd.grad(losses.sum(), same)[0] * NUMBERS,
         atol=1e-6,
         rtol=1e-5,

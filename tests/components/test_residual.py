@@ -76,20 +76,20 @@ def test_one_stage_is_the_plain_vector_quantizer() -> None:
         torch.manual_seed(0)
         expected = plain(latents())
         torch.manual_seed(0)
-        squeezed = made(latents())
-        assert torch.equal(squeezed.code, expected.code)
-        assert torch.equal(squeezed.losses["commitment"], expected.losses["commitment"])
+        output = made(latents())
+        assert torch.equal(output.code, expected.code)
+        assert torch.equal(output.losses["commitment"], expected.losses["commitment"])
     assert torch.equal(made.encode(latents()), plain.encode(latents()))
     assert torch.equal(
-        made.regrets(latents(), made.encode(latents())), plain.regrets(latents(), plain.encode(latents()))
+        made.choice_gaps(latents(), made.encode(latents())), plain.choice_gaps(latents(), plain.encode(latents()))
     )
 
 
 def test_gradient_is_the_identitys_plus_each_stages_commitment() -> None:
     made, given = residual(3).eval(), latents(6).requires_grad_()
     downstream = torch.randn(6, 3, 4)
-    squeezed = made(given)
-    ((squeezed.code * downstream).sum() + squeezed.losses["commitment"]).backward()
+    output = made(given)
+    ((output.code * downstream).sum() + output.losses["commitment"]).backward()
     expected, left = downstream.clone(), given.detach().clone()
     for stage in made.stages:
         left = left - stage.embed(stage.encode(left))
@@ -121,13 +121,13 @@ def test_a_wrong_choice_is_regretted_where_it_was_made_and_excused_after_it() ->
     made.stages[0].codebook.copy_(torch.tensor([[0.0], [10.0], [100.0]]))
     made.stages[1].codebook.copy_(torch.tensor([[5.0], [-5.0], [0.0]]))
     assert made.encode(given).tolist() == [[0, 0]]
-    assert torch.equal(made.regrets(given, torch.tensor([[0, 0]])), torch.zeros(1, 2))
+    assert torch.equal(made.choice_gaps(given, torch.tensor([[0, 0]])), torch.zeros(1, 2))
     # 10 is the worse first choice by 5.1² - 4.9² = 2; -5 is then the best second one.
     first = np.std([4.9**2, 5.1**2, 95.1**2])
-    np.testing.assert_allclose(made.regrets(given, torch.tensor([[1, 1]])), [[2 / first, 0.0]], rtol=1e-5)
+    np.testing.assert_allclose(made.choice_gaps(given, torch.tensor([[1, 1]])), [[2 / first, 0.0]], rtol=1e-5)
     # After it 0 leaves -5.1 instead of -0.1.
     second = (5.1**2 - 0.1**2) / math.sqrt(first * np.std([10.1**2, 0.1**2, 5.1**2]))
-    np.testing.assert_allclose(made.regrets(given, torch.tensor([[1, 2]])), [[2 / first, second]], rtol=1e-5)
+    np.testing.assert_allclose(made.choice_gaps(given, torch.tensor([[1, 2]])), [[2 / first, second]], rtol=1e-5)
 
 
 def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_depth() -> None:

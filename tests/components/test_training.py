@@ -15,7 +15,7 @@ from components import training
 from components.models import AutoencoderSettings, Epoch, Model, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.state import State
-from components.training import Diverged, TrainingSettings, as_tensor, descend, measure
+from components.training import Diverged, TrainingSettings, as_tensor, descend, mean_metrics
 from items.code import CodeSpec
 from items.spec import ItemSpec
 
@@ -23,7 +23,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "identity": {"network": {"kind": "mlp", "hidden": [32]}, "bottleneck": {"kind": "identity", "size": 8}},
     "vector_quantizer": {
         "network": {"kind": "conv", "channels": 16, "downsample": 2},
-        "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4, "decay": 0.9, "revive_below": 0.2},
+        "bottleneck": {"kind": "vector_quantizer", "codebook_size": 32, "size": 4, "decay": 0.9, "revive_below": 0.2},
     },
 }
 
@@ -75,15 +75,13 @@ def four_epochs(digits: np.ndarray) -> TrainingRun:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_resumed_run_is_the_straight_run_bit_for_bit(
-    digit: ItemSpec, four_epochs: TrainingRun, name: str, tmp_path: Path
-) -> None:
+def test_a_resumed_run_is_the_straight_run_bit_for_bit(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
     straight = list(autoencoder(digit, name).fit(four_epochs))
     for epoch in autoencoder(digit, name).fit(four_epochs):
-        epoch.state.save(tmp_path / "state")
         if epoch.number == 2:
+            state = State.from_bytes(epoch.state.to_bytes())
             break
-    resumed = list(autoencoder(digit, name, seed=99).fit(four_epochs, resume=State.load(tmp_path / "state")))
+    resumed = list(autoencoder(digit, name, seed=99).fit(four_epochs, resume=state))
 
     assert [epoch.number for epoch in resumed] == [3, 4]
     for left, right in zip(straight[2:], resumed, strict=True):
@@ -96,11 +94,11 @@ def test_a_resumed_run_is_the_straight_run_bit_for_bit(
         assert torch.equal(tensor, got.tensors[key]), key
 
 
-def test_resuming_does_not_write_into_the_state(digit: ItemSpec, four_epochs: TrainingRun, tmp_path: Path) -> None:
-    next(autoencoder(digit, "identity").fit(four_epochs)).state.save(tmp_path / "state")
-    state = State.load(tmp_path / "state")
+def test_resuming_does_not_write_into_the_state(digit: ItemSpec, four_epochs: TrainingRun) -> None:
+    content = next(autoencoder(digit, "identity").fit(four_epochs)).state.to_bytes()
+    state = State.from_bytes(content)
     next(autoencoder(digit, "identity").fit(four_epochs, resume=state))
-    for key, tensor in State.load(tmp_path / "state").tensors.items():
+    for key, tensor in State.from_bytes(content).tensors.items():
         assert torch.equal(tensor, state.tensors[key]), key
 
 
@@ -113,7 +111,7 @@ def test_a_finished_run_has_nothing_left_to_resume(digit: ItemSpec, four_epochs:
 def test_training_learns_digits(digit: ItemSpec, digits: np.ndarray, name: str) -> None:
     run = TrainingRun(digits[:1500], digits[1500:], epochs=8, seed=0)
     model = autoencoder(digit, name, learning_rate=1e-2)
-    untrained = measure(model, torch.tensor(digits[1500:]))["squared_error"]
+    untrained = mean_metrics(model, torch.tensor(digits[1500:]))["squared_error"]
     epochs = list(model.fit(run))
     # The variance of the items is what the best constant guess would leave.
     variance = (digits[1500:] / 255.0).var(0).sum()
@@ -171,7 +169,7 @@ def test_every_item_is_seen_once_an_epoch_in_a_new_order(monkeypatch: pytest.Mon
 
 
 def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "MEASURE_BATCH", 4)
+    monkeypatch.setattr(training, "EVALUATION_BATCH", 4)
     settings = TrainingSettings(batch_size=4, learning_rate=1e-12)
     (epoch,) = descend(Witness(weight=2.0), settings, numbered(9, epochs=1))
     for split in ("train", "validation"):
@@ -181,8 +179,8 @@ def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyP
 
 
 def test_codebook_figures_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "MEASURE_BATCH", 1)
-    measured = measure(Witness(), torch.arange(6.0)[:, None])
+    monkeypatch.setattr(training, "EVALUATION_BATCH", 1)
+    measured = mean_metrics(Witness(), torch.arange(6.0)[:, None])
     assert (measured["codebook_usage"], measured["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
     assert measured["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
     assert measured["codebook_perplexity_worst"] == pytest.approx(1)
@@ -191,7 +189,7 @@ def test_codebook_figures_are_of_the_whole_split_and_of_each_variable(monkeypatc
 def test_measuring_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
     model = autoencoder(digit, "vector_quantizer").train()
     before = model.bottleneck.codebook.clone()
-    measure(model, torch.tensor(digits[:100]))
+    mean_metrics(model, torch.tensor(digits[:100]))
     assert torch.equal(model.bottleneck.codebook, before)
 
 
@@ -287,3 +285,83 @@ def test_a_bottleneck_that_starts_from_nothing_costs_no_latents(
         monkeypatch.setattr(model, "latents", lambda items, of=latents: asked.append(of) or of(items))
         model.initialize(torch.tensor(digits[:64]))
     assert asked == [latents]
+
+
+def averaged_witness(noted: list[float], monkeypatch: pytest.MonkeyPatch) -> Witness:
+    """Return a model whose weight before each step of training is noted, as the loop steps."""
+    model = Witness(weight=1.0)
+    losses = Witness.losses
+
+    def noting(self: Witness, items: Tensor) -> dict[str, Tensor]:
+        if self.training:
+            noted.append(self.weight.item())
+        return losses(self, items)
+
+    monkeypatch.setattr(Witness, "losses", noting)
+    return model
+
+
+def test_an_epoch_in_the_constant_phase_is_validated_by_the_mean_of_its_later_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # 40 steps an epoch, every 8th of the second half counts: those after which 16, 8 and 0 are to go.
+    before: list[float] = []
+    model, epochs = averaged_witness(before, monkeypatch), 4
+    settings = TrainingSettings(batch_size=1, learning_rate=0.01)
+    validated, weights, live = [], [], []
+    for epoch in descend(model, settings, numbered(40, epochs)):
+        validated.append(epoch.metrics["validation_weight"])
+        weights.append(epoch.weights["weight"].item())
+        live.append(epoch.state.tensors["model.weight"].item())
+        assert model.weight.item() == live[-1]
+    after = [*before[1:], live[-1]]  # the weight after each of the 160 steps
+    for epoch in range(2):  # up to the middle, where the rate is constant
+        means = np.mean([after[40 * epoch + step - 1] for step in (24, 32, 40)])
+        assert weights[epoch] == pytest.approx(means, rel=1e-6)
+        assert weights[epoch] != pytest.approx(live[epoch], rel=1e-3)
+    assert weights[2:] == live[2:] == [after[119], after[159]]  # the rate falls: the weights as they are
+    assert validated == pytest.approx(weights, rel=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_other_schedules_average_nothing(schedule: Any) -> None:
+    settings = TrainingSettings(batch_size=2, schedule=schedule)
+    for epoch in descend(Witness(weight=1.0), settings, numbered(40, epochs=2)):
+        assert epoch.weights["weight"] == epoch.state.tensors["model.weight"]
+
+
+def test_averaging_leaves_the_training_as_it_is(
+    digit: ItemSpec, four_epochs: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, averaged = autoencoder(digit, "vector_quantizer").fit(four_epochs)
+    monkeypatch.setattr(TrainingSettings, "averages_at", lambda self, progress: False)
+    *_, plain = autoencoder(digit, "vector_quantizer").fit(four_epochs)
+    for key, tensor in plain.state.tensors.items():
+        assert torch.equal(tensor, averaged.state.tensors[key]), key
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_an_averaged_epochs_weights_are_those_that_were_validated(
+    name: str, digit: ItemSpec, four_epochs: TrainingRun
+) -> None:
+    model, other = autoencoder(digit, name, batch_size=4), autoencoder(digit, name, seed=9)
+    epoch = next(model.fit(four_epochs))
+    other.load_state_dict(epoch.weights)
+    validation = mean_metrics(other, torch.tensor(four_epochs.validation))
+    assert {f"validation_{key}": value for key, value in validation.items()}.items() <= epoch.metrics.items()
+    assert not torch.equal(epoch.weights["encoder.1.weight"], model.state_dict()["encoder.1.weight"])
+    if name == "vector_quantizer":  # the codebook is no mean: it is that of the last step
+        assert torch.equal(epoch.weights["bottleneck.codebook"], model.bottleneck.codebook)
+
+
+def test_a_run_resumed_in_the_constant_phase_averages_the_same(digit: ItemSpec, four_epochs: TrainingRun) -> None:
+    first, second, *_ = (
+        State.from_bytes(State(epoch.weights, {"state": epoch.number}).to_bytes())
+        for epoch in autoencoder(digit, "identity", batch_size=8).fit(four_epochs)
+    )
+    state = State.from_bytes(next(autoencoder(digit, "identity", batch_size=8).fit(four_epochs)).state.to_bytes())
+    resumed = next(autoencoder(digit, "identity", seed=3, batch_size=8).fit(four_epochs, resume=state))
+    assert resumed.number == 2
+    for key, tensor in second.tensors.items():
+        assert torch.equal(tensor, resumed.weights[key]), key
+        assert not torch.equal(tensor, first.tensors[key]), key

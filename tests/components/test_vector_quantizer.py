@@ -50,8 +50,8 @@ def test_each_vector_gets_its_nearest_entry(random_quantizer: VectorQuantizer) -
 def test_gradient_is_the_identitys_plus_the_commitments(random_quantizer: VectorQuantizer) -> None:
     latents = torch.randn(4, 7, 5, requires_grad=True)
     downstream = torch.randn(4, 7, 5)
-    squeezed = random_quantizer(latents)
-    ((squeezed.code * downstream).sum() + squeezed.losses["commitment"]).backward()
+    output = random_quantizer(latents)
+    ((output.code * downstream).sum() + output.losses["commitment"]).backward()
     nearest = random_quantizer.embed(random_quantizer.encode(latents.detach()))
     expected = downstream + 0.25 * 2 * (latents.detach() - nearest) / len(latents)
     torch.testing.assert_close(latents.grad, expected)
@@ -203,9 +203,9 @@ def test_positions_in_the_settings_win_over_the_networks() -> None:
 def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> None:
     made = quantizer([[0.0, 0.0], [4.0, 0.0], [100.0, 0.0]], positions=3)
     latents = torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]])
-    assert torch.equal(made.regrets(latents, made.encode(latents)), torch.zeros(1, 3))
+    assert torch.equal(made.choice_gaps(latents, made.encode(latents)), torch.zeros(1, 3))
     # The other of the two nearest: 5 and 5, then 9 and 1, then 12.25 and 0.25.
-    second = made.regrets(latents, torch.tensor([[1, 1, 0]]))
+    second = made.choice_gaps(latents, torch.tensor([[1, 1, 0]]))
     spread = np.std([[5, 5, 98**2 + 1], [1, 9, 99**2], [12.25, 0.25, 96.5**2]], axis=1).mean()
     np.testing.assert_allclose(second.numpy(), [[0.0, 8 / spread, 12 / spread]])
 
@@ -213,7 +213,7 @@ def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> N
 def test_regrets_do_not_shrink_where_latents_and_entries_are_moved_alike() -> None:
     latents, entries = torch.tensor([[[2.0, 1.0], [1.0, 0.0]]]), torch.tensor([[0.0, 0.0], [4.0, 0.0], [6.0, 0.0]])
     here, there = (
-        quantizer((entries + offset).tolist(), positions=2).regrets(latents + offset, torch.tensor([[2, 1]]))
+        quantizer((entries + offset).tolist(), positions=2).choice_gaps(latents + offset, torch.tensor([[2, 1]]))
         for offset in (0.0, 4096.0)
     )
     np.testing.assert_allclose(here.numpy(), there.numpy(), rtol=1e-6)
@@ -230,10 +230,10 @@ def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_entries() -> Non
 def test_bf16_autocast_does_not_blur_the_choice() -> None:
     made = quantizer([[1.0], [1.002]], revive_below=0.0)  # one number in bf16
     with torch.autocast("cpu", torch.bfloat16):
-        squeezed = made(torch.tensor([[[1.0021]], [[0.9999]]]))
+        output = made(torch.tensor([[[1.0021]], [[0.9999]]]))
         halves = made.eval()(torch.ones(2, 1, 1, dtype=torch.bfloat16))
-    torch.testing.assert_close(squeezed.code, torch.tensor([[[1.002]], [[1.0]]]), atol=1e-6, rtol=0)
-    assert squeezed.code.dtype == squeezed.losses["commitment"].dtype == halves.code.dtype == torch.float32
+    torch.testing.assert_close(output.code, torch.tensor([[[1.002]], [[1.0]]]), atol=1e-6, rtol=0)
+    assert output.code.dtype == output.losses["commitment"].dtype == halves.code.dtype == torch.float32
 
 
 class LargestTensor(TorchDispatchMode):
@@ -261,8 +261,8 @@ def test_distances_are_held_a_block_at_a_time_and_nothing_changes(
             quantizer.initialize(latents)
             quantizer.train()(latents)
             codes = quantizer.encode(latents)
-            regrets = quantizer.regrets(latents, codes.flip(0))
-        results.append((codes, quantizer.codebook.detach(), regrets))
+            gaps = quantizer.choice_gaps(latents, codes.flip(0))
+        results.append((codes, quantizer.codebook.detach(), gaps))
         largest.append(made.largest)
     assert largest[0] >= 60 * 7 * 100 * 4
     assert largest[1] <= 2**14

@@ -12,8 +12,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines.studies.settings import StudiesSettings
-
 REPOSITORY = Path(__file__).parents[2]
 
 PARAMS: dict[str, Any] = {
@@ -21,28 +19,28 @@ PARAMS: dict[str, Any] = {
     "budget": "quick",
     "datasets": {"digits": {"kind": "digits"}},
     "experiments": {
-        "digits-pca": {"dataset": "digits", "model": {"kind": "pca", "size": 8}},
-        "digits-deep": {
-            "dataset": "digits",
-            "model": {
-                "kind": "autoencoder",
-                "network": {"kind": "mlp", "hidden": [64]},
-                "bottleneck": {"kind": "identity", "size": 8},
-                "training": {"learning_rate": {"log_uniform": [1e-3, 1e-2]}},
+        "digits": {
+            "pca": {"model": {"kind": "pca", "size": 8}},
+            "deep": {
+                "model": {
+                    "kind": "autoencoder",
+                    "network": {"kind": "mlp", "hidden": [64]},
+                    "bottleneck": {"kind": "identity", "size": 8},
+                    "training": {"learning_rate": {"log_uniform": [1e-3, 1e-2]}},
+                },
+                "quick": {"epochs": 4, "trials": 3},
+                "paper": {"epochs": 8, "trials": 4},
             },
-            "quick": {"epochs": 4, "trials": 3},
-            "paper": {"epochs": 8, "trials": 4},
-        },
-        "digits-vqvae": {
-            "dataset": "digits",
-            "model": {
-                "kind": "autoencoder",
-                "network": {"kind": "conv", "downsample": 2, "channels": 16},
-                "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4},
-                "training": {"batch_size": 64, "learning_rate": {"log_uniform": [1e-3, 1e-2]}},
+            "vqvae": {
+                "model": {
+                    "kind": "autoencoder",
+                    "network": {"kind": "conv", "downsample": 2, "channels": 16},
+                    "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4},
+                    "training": {"batch_size": 64, "learning_rate": {"log_uniform": [1e-3, 1e-2]}},
+                },
+                "quick": {"epochs": 3, "trials": 3},
+                "paper": {"epochs": 8, "trials": 4},
             },
-            "quick": {"epochs": 3, "trials": 3},
-            "paper": {"epochs": 8, "trials": 4},
         },
     },
 }
@@ -68,23 +66,27 @@ class Sandbox:
         self.environment.pop("PYTHONPATH", None)
 
     def write_params(self, params: dict[str, Any]) -> None:
-        """Write params.yaml; a kind of study that is not in `params` is there without any, as dvc.yaml needs it."""
-        studies: dict[str, Any] = {kind: {} for kind in StudiesSettings.model_fields} | params.get("studies", {})
+        """Write params.yaml; without studies it has none, as dvc.yaml needs it."""
         with (self.root / "params.yaml").open("w") as file:
-            YAML().dump(params | {"studies": studies}, file)
+            YAML().dump({"studies": {}} | params, file)
 
     def train(self, *experiments: str) -> None:
-        """Sweep and export experiments that search nothing, in this process: for tests of what comes after."""
+        """Prepare every dataset; sweep and export its experiments, or those named, in this process.
+
+        They come one by one, since one trial alone takes no session of Ray.
+        """
         from pipelines.export import stage as export
         from pipelines.prepare import stage as prepare
         from pipelines.sweep import stage as sweep
 
         with contextlib.chdir(self.root):
-            for dataset in YAML(typ="safe").load((self.root / "params.yaml").read_text())["datasets"]:
+            params = YAML(typ="safe").load((self.root / "params.yaml").read_text())
+            for dataset, named in params["experiments"].items():
                 prepare.main(dataset)
-            for experiment in experiments:
-                sweep.main(experiment)
-                export.main(experiment)
+                for name in named:
+                    if name in experiments or not experiments:
+                        sweep.main(dataset, [name])
+                        export.main(dataset, [name])
 
     def git(self) -> None:
         """Make the folder a git and DVC repository with everything committed."""
@@ -99,8 +101,8 @@ class Sandbox:
         done = subprocess.run(
             command, cwd=self.root, env=self.environment | environment, capture_output=True, text=True, timeout=600
         )
-        told = f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        assert (done.returncode != 0) == fails, told
+        printed = f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        assert (done.returncode != 0) == fails, printed
         return done
 
     def stage(

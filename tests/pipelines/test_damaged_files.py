@@ -1,33 +1,29 @@
-"""Files that stages read, damaged: refused in one short line that names the file, or worked out again; never used."""
+"""Files that stages read, damaged: refused in one short line that names the file; never used."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import MLP, Lab
+from lab import MLP, Lab, read
 from pydantic import TypeAdapter
+from safetensors.torch import save_file
 
 from components.models import ModelSettings
-from components.state import State
 from items.spec import ItemSpec
-from pipelines.compare.experiments import read_entries
+from pipelines.compare.experiments import read_picture
 from pipelines.project import Project, StageError, stage
-from pipelines.register.stage import dvc_stages
+from pipelines.register.everything import dvc_stages
 from pipelines.settings.params import load_params
-from pipelines.studies import remembered
 from pipelines.studies.contract import read_study
-from pipelines.sweep.record import RunRecord, read_model, read_record
+from pipelines.sweep.record import RunRecord, read_record
+from pipelines.sweep.trained import read_model
 from serving.bundle import BundleError
 from serving.manifest import read_manifest
-from tests.faults.processes import MARK, left_behind
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 
@@ -46,17 +42,17 @@ def changed(path: Path, **values: Any) -> None:
 
 @pytest.mark.parametrize("values", [{"parameters": 7}, {"seed": 1}, {"model": {"kind": "pca", "size": 4}}])
 def test_a_changed_run_record_is_refused(studied: Lab, values: dict[str, Any]) -> None:
-    folder = studied.project.run("deep")
+    folder = studied.project.run("digits", "deep")
     changed(folder / "record.json", **values)
-    with pytest.raises(StageError, match=r"record\.json: .*damaged.*; run `python -m pipelines\.sweep deep`"):
+    with pytest.raises(StageError, match=r"record\.json: .*damaged.*; run `python -m pipelines\.sweep digits"):
         read_record(folder)
 
 
 def test_weights_of_another_model_are_refused_in_one_line(studied: Lab) -> None:
-    folder = studied.project.run("deep")
+    folder = studied.project.run("digits", "deep")
     settings: TypeAdapter[ModelSettings] = TypeAdapter(ModelSettings)
     wider = settings.validate_python(MLP | {"network": {"kind": "mlp", "hidden": [17]}})
-    State(dict(wider.build(ITEM).state_dict()), {}).save(folder / "weights.safetensors")
+    save_file(wider.build(ITEM).state_dict(), folder / "weights.safetensors")
     record = RunRecord.model_validate_json((folder / "record.json").read_bytes())
     with pytest.raises(StageError, match=r"weights\.safetensors does not fit the model of record\.json: ") as refused:
         read_model(folder, record, ITEM)
@@ -66,17 +62,22 @@ def test_weights_of_another_model_are_refused_in_one_line(studied: Lab) -> None:
 @pytest.mark.parametrize("key", ["x" * 10_000, "a\nb"])
 def test_a_refusal_is_one_short_line_whatever_the_file_holds(studied: Lab, key: str) -> None:
     project = studied.project
+    run, bundle, study = (
+        project.run("digits", "deep"),
+        project.bundle("digits", "deep"),
+        project.study("digits", "same"),
+    )
     readers: dict[Path, Callable[[], object]] = {
-        project.run("deep") / "record.json": lambda: read_record(project.run("deep")),
-        project.metrics("deep"): lambda: read_entries(project, load_params(project)),
-        project.study("subspaces", "same") / "study.json": lambda: read_study(project.study("subspaces", "same")),
-        project.bundle("deep") / "bundle.json": lambda: read_manifest(project.bundle("deep")),
+        run / "record.json": lambda: read_record(run),
+        project.metrics("digits", "deep"): lambda: read(studied),
+        study / "study.json": lambda: read_study(study),
+        bundle / "bundle.json": lambda: read_manifest(bundle),
     }
-    for path, read in readers.items():
+    for path, reader in readers.items():
         whole = path.read_text()
-        changed(path, **{"intervals" if path.parent.name == "metrics" else key: {key: 1}})
+        changed(path, **{"intervals" if path.name == "deep.json" else key: {key: 1}})
         with pytest.raises((StageError, BundleError)) as refused:
-            read()
+            reader()
         assert str(refused.value).startswith(f"{path}: ")
         assert len(str(refused.value).splitlines()) == 1
         assert len(str(refused.value)) < 1000
@@ -84,10 +85,8 @@ def test_a_refusal_is_one_short_line_whatever_the_file_holds(studied: Lab, key: 
 
 
 def test_a_damaged_picture_is_named(studied: Lab) -> None:
-    from pipelines.compare.experiments import read_picture
-
-    path = studied.project.plots("deep") / "codes.png"  # the lab's holds no more than a header
-    with pytest.raises(StageError, match=r"codes\.png: .*; run `python -m pipelines\.evaluate deep`"):
+    path = studied.project.evaluation("digits", "deep") / "codes.png"  # the lab's holds no more than a header
+    with pytest.raises(StageError, match=r"codes\.png: .*; run `python -m pipelines\.evaluate digits --only deep`"):
         read_picture(path)
 
 
@@ -98,51 +97,6 @@ def test_a_damaged_lock_file_is_named(studied: Lab, content: bytes) -> None:
     (studied.project.root / "dvc.lock").write_bytes(content)
     with pytest.raises(StageError, match=r"dvc\.lock: is damaged .*; delete it and run `dvc repro`"):
         dvc_stages(studied.project)
-
-
-def counted(*, count: str) -> dict[str, Any]:
-    with Path(count).open("a") as file:
-        file.write("x")
-    return {"length": len(Path(count).read_text())}
-
-
-def test_a_damaged_part_of_a_study_is_worked_out_again(tmp_path: Path) -> None:
-    project, parts = Project(tmp_path, tmp_path), [{"count": str(tmp_path / "count")}]
-    assert remembered(project, parts, counted) == [{"length": 1}]
-    assert remembered(project, parts, counted) == [{"length": 1}]
-    (kept,) = (tmp_path / ".hourglass" / "studies").glob("*.json")
-    kept.write_text(kept.read_text().replace("1", "7", 1))
-    assert remembered(project, parts, counted) == [{"length": 2}]
-
-
-PARENT = """
-import sys, time
-from pathlib import Path
-from pipelines.project import Project
-from pipelines.studies import remembered
-
-def sleep(begun):
-    Path(begun).touch()
-    time.sleep(60)
-
-if __name__ == "__main__":
-    remembered(Project(Path(sys.argv[1]), Path(sys.argv[1])), [{"begun": sys.argv[2]}], sleep)
-"""
-
-
-def test_a_studys_workers_end_with_it(tmp_path: Path) -> None:
-    mark = f"workers-{tmp_path}"
-    (tmp_path / "parent.py").write_text(PARENT)
-    environment = {MARK: mark, "PATH": "", "PYTHONPATH": str(Path(__file__).parents[2])}
-    begun = tmp_path / "begun"
-    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path), str(begun)]
-    parent = subprocess.Popen(command, env=environment)
-    while not begun.exists():
-        assert parent.poll() is None
-        time.sleep(0.05)
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    assert left_behind(mark) == ()
 
 
 def test_what_the_system_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from components.data import SPLITS, ImagesSettings, load, open_dataset, write_dataset
 from components.models import TrainingRun
 from components.models.pca import PCASettings
-from pipelines.export.stage import write_manifest
+from pipelines.export.work import write_manifest
 from serving import cli
 from serving.inputs import batches, open_input
 from serving.shards import read_codes

@@ -1,78 +1,237 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import PARAMS, REPOSITORY
 
+import pipelines.studies
 from components.settings import SettingError
 from items.spec import ItemSpec
 from pipelines.project import Project, StageError
 from pipelines.settings.params import Params, load_params, parse_params
-from pipelines.studies.contract import Study, publish
+from pipelines.settings.spaces import corners
+from pipelines.studies.contract import StudySettings
+from pipelines.units.storage import Storage
+from tests.pipelines.sandbox import PARAMS, REPOSITORY
 
 Tree = dict[str, Any]
 DIGIT = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 
 
 def deep(tree: Tree) -> Tree:
-    found: Tree = tree["experiments"]["digits-deep"]
+    found: Tree = tree["experiments"]["digits"]["deep"]
     return found
 
 
-MISTAKES: list[tuple[Callable[[Tree], Any], str]] = [
-    (lambda t: deep(t)["model"]["bottleneck"].update(size=-3), "experiments.digits-deep.model.bottleneck.size: -3, must be at least 1"),
-    (lambda t: deep(t)["model"]["bottleneck"].update(sise=3), "experiments.digits-deep.model.bottleneck.sise: is no known key; allowed here: kind, size"),
+def with_study(tree: Tree, name: str = "planes", **settings: Any) -> None:
+    tree["studies"] = {"digits": {name: settings}}
+
+
+ERRORS: list[tuple[Callable[[Tree], Any], str]] = [
+    (lambda t: deep(t)["model"]["bottleneck"].update(size=-3), "experiments.digits.deep.model.bottleneck.size: -3, must be at least 1"),
+    (lambda t: deep(t)["model"]["bottleneck"].update(sise=3), "experiments.digits.deep.model.bottleneck.sise: unknown key; allowed here: kind, size"),
     (lambda t: deep(t)["model"]["bottleneck"].update(kind="x"), "model.bottleneck.kind: x, must be one of 'identity', 'vector_quantizer'"),
     (lambda t: deep(t)["model"]["bottleneck"].pop("kind"), "model.bottleneck.kind: is missing, must be one of 'identity'"),
     (lambda t: deep(t)["model"]["network"].update(hidden=[10, 0]), "model.network.hidden.1: 0, must be at least 1"),
-    (lambda t: deep(t)["model"].update(penalties=[{"kind": "l1", "wieght": 1}]), "model.penalties.0.wieght: is no known key; allowed here: kind, weight"),
+    (lambda t: deep(t)["model"].update(penalties=[{"kind": "l1", "wieght": 1}]), "model.penalties.0.wieght: unknown key; allowed here: kind, weight"),
     (lambda t: deep(t)["model"].update(penalties=[{"kind": "l2"}]), "model.penalties.0.kind: l2, must be one of 'l1'"),
-    (lambda t: deep(t)["model"].update(penalties={"kind": "l1", "weight": 1}), "must be list"),
+    (lambda t: deep(t)["model"].update(penalties={"kind": "l1", "weight": 1}), "model.penalties: {'kind': 'l1', 'weight': 1}, must be a list"),
     (lambda t: deep(t)["model"].update(penalties=[{"kind": "l1", "weight": {"uniform": [-1, 1]}}]), "model.penalties.0.weight: -1, must be more than 0"),
     (lambda t: deep(t)["model"].update(corruption={"kind": "masking", "share": 2}), "model.corruption.share: 2, must be at most 1"),
-    (lambda t: deep(t)["model"]["training"].update(learning_rate={"log_uniform": [0, 1]}), "learning_rate.log_uniform: [0, 1], must be above 0"),
-    (lambda t: deep(t)["model"]["training"].update(learning_rate={"uniform": [2, 1]}), "learning_rate.uniform: [2, 1], must rise"),
+    (lambda t: deep(t)["model"]["training"].update(learning_rate={"log_uniform": [0, 1]}), "learning_rate.log_uniform: [0, 1], low must be above 0"),
+    (lambda t: deep(t)["model"]["training"].update(learning_rate={"uniform": [2, 1]}), "learning_rate.uniform: [2, 1], low must be below high"),
     (lambda t: deep(t)["model"]["training"].update(learning_rate={"uniform": [-1, 1]}), "model.training.learning_rate: -1, must be more than 0"),
     (lambda t: deep(t)["model"]["training"].update(learning_rate={"choice": []}), "learning_rate.choice: [], must be a list of one or more"),
-    (lambda t: deep(t)["model"].pop("network"), "experiments.digits-deep.model.network: is missing"),
-    (lambda t: deep(t)["model"].update(kind="x"), "experiments.digits-deep.model.kind: x, must be one of 'pca', 'autoencoder'"),
-    (lambda t: deep(t).update(dataset="digit"), "experiments.digits-deep.dataset: digit, must be one of digits"),
-    (lambda t: deep(t).update(x=1), "experiments.digits-deep.x: is no known key; allowed here: dataset, model"),
-    (lambda t: deep(t).pop("quick"), "experiments.digits-deep: quick must be given"),
-    (lambda t: deep(t)["quick"].update(epochs=0), "experiments.digits-deep.quick.epochs: 0, must be at least 1"),
-    (lambda t: deep(t)["model"]["training"].update(learning_rate=0.1), "experiments.digits-deep: more than one trial, and nothing to search"),
-    (lambda t: t["experiments"]["digits-pca"].update(quick={"epochs": 2}), "experiments.digits-pca.quick: has no use here"),
-    (lambda t: t["experiments"].update({"Bad Name": t["experiments"]["digits-pca"]}), "experiments.Bad Name: must be lower-case"),
+    (lambda t: deep(t)["model"].pop("network"), "experiments.digits.deep.model.network: is missing"),
+    (lambda t: deep(t)["model"].update(kind="x"), "experiments.digits.deep.model.kind: x, must be one of 'pca', 'autoencoder'"),
+    (lambda t: deep(t).update(x=1), "experiments.digits.deep.x: unknown key; allowed here: model, sweep, quick, paper"),
+    (lambda t: deep(t).update(sweep={"gpus": -1}), "experiments.digits.deep.sweep.gpus: -1, must be at least 0"),
+    (lambda t: deep(t).update(sweep={"objective": "psnr"}), "experiments.digits.deep.sweep.objective: psnr, must be one of 'squared_error' or 'loss'"),
+    (lambda t: deep(t).update(sweep=3), "experiments.digits.deep.sweep: 3, must be a mapping"),
+    (lambda t: deep(t).update(quick={"epochs": "many"}), "experiments.digits.deep.quick.epochs: many, must be an integer"),
+    (lambda t: deep(t).pop("quick"), "experiments.digits.deep: quick must be given"),
+    (lambda t: deep(t)["quick"].update(epochs=0), "experiments.digits.deep.quick.epochs: 0, must be at least 1"),
+    (lambda t: deep(t)["model"]["training"].update(learning_rate=0.1), "experiments.digits.deep: has more than one trial and searches no value"),
+    (lambda t: t["experiments"]["digits"]["pca"].update(quick={"epochs": 2}), "experiments.digits.pca.quick: must be left out, because pca is fitted in closed form"),
+    (lambda t: t["experiments"]["digits"].update({"Bad Name": deep(t)}), "experiments.digits.Bad Name: must be lower-case"),
     (lambda t: t["datasets"]["digits"].update(kind="x"), "datasets.digits.kind: x, must be one of 'mnist', 'fashion_mnist', 'digits', 'array', 'images'"),
-    (lambda t: t["datasets"]["digits"].update(x=1), "datasets.digits.x: is no known key"),
+    (lambda t: t["datasets"]["digits"].update(x=1), "datasets.digits.x: unknown key"),
     (lambda t: t.update(budget="fast"), "budget: fast, must be one of 'quick' or 'paper'"),
     (lambda t: t.update(seed=-1), "seed: -1, must be at least 0"),
     (lambda t: t.pop("datasets"), "datasets: is missing"),
-    (lambda t: t.update(experiments=None), "experiments: None, must be"),
+    (lambda t: t.update(experiments=None), "experiments: None, must be a mapping"),
+    (lambda t: t.update(experiments={}), "experiments: {}, must have at least 1"),
+    (lambda t: t["experiments"].update(digits={}), "experiments.digits: {}, must have at least 1"),
+    (lambda t: t["experiments"].update(digits=[1]), "experiments.digits: [1], must be a mapping"),
+    (lambda t: t["experiments"].update(digit=t["experiments"]["digits"]), "experiments.digit: unknown dataset, must be one of digits"),
+    (lambda t: t["datasets"].update(studies={"kind": "digits"}), "datasets.studies: must have another name"),
+    (lambda t: t["datasets"].update({"../evil": {"kind": "digits"}}), "datasets.../evil: must be lower-case"),
+    (lambda t: (t["datasets"].update({"digits-a": {"kind": "digits"}}), t["experiments"].update({"digits-a": {"b": deep(t)}}), t["experiments"]["digits"].update({"a-b": deep(t)})), "would both be registered as digits-a-b"),
+    (lambda t: t.update(storage="ftp://server/folder"), "storage: ftp://server/folder, must be a folder, or the URL of one: "),
+    (lambda t: t.update(storage="s3://"), "storage: s3://, must be a folder, or the URL of one: "),
+    (lambda t: t.update(storage=""), "storage: , must be a folder"),
+    (lambda t: t.update(stroage="here"), "stroage: unknown key; allowed here: seed, budget, storage, datasets"),
+    (lambda t: t.update(studies={"digit": {"planes": {}}}), "studies.digit: unknown dataset, must be one of digits"),
+    (lambda t: (t["datasets"].update(others={"kind": "digits"}), t.update(studies={"others": {"planes": {}}})), "studies.others: has no experiments; add one below experiments.others"),
+    (lambda t: t.update(studies={"digits": {}}), "studies.digits: {}, must have at least 1"),
+    (lambda t: t.update(studies={"digits": {"planes": 3}}), "studies.digits.planes: 3, must be a mapping"),
+    (lambda t: with_study(t, pca="pca"), "studies.digits.planes.deep: is missing"),
+    (lambda t: with_study(t, pca="pca", deep="digits-deep"), "studies.digits.planes.deep: digits-deep, must be one of pca, deep, vqvae"),
+    (lambda t: with_study(t, pca="pca", deep="deep", size=1), "studies.digits.planes.size: unknown key; allowed here: kind, pca, deep"),
+    (lambda t: with_study(t, "plane", pca="pca", deep="deep"), "studies.digits.plane.kind: plane, must be one of bounds, denoising, generation"),
+    (lambda t: with_study(t, "two", kind="plain", pca="pca", deep="deep"), "studies.digits.two.kind: plain, must be one of bounds"),
+    (lambda t: with_study(t, "two", kind=["planes"]), "studies.digits.two.kind: ['planes'], must be one of bounds"),
+    (lambda t: with_study(t, "denoising", basic="deep", denoising="deep", noises=[{"kind": "masking", "share": 2}]), "studies.digits.denoising.noises.0.share: 2, must be at most 1"),
+    (lambda t: with_study(t, "denoising", basic="deep", denoising="deep", noises=[]), "studies.digits.denoising.noises: [], must have at least 1"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("mistake", "expected"), MISTAKES, ids=[expected for _, expected in MISTAKES])
-def test_a_mistake_is_named_by_path_value_and_what_is_allowed(mistake: Callable[[Tree], Any], expected: str) -> None:
+@pytest.mark.parametrize(("change", "expected"), ERRORS, ids=[expected for _, expected in ERRORS])
+def test_an_error_is_named_by_path_value_and_what_is_allowed(change: Callable[[Tree], Any], expected: str) -> None:
     tree = copy.deepcopy(PARAMS)
-    mistake(tree)
+    change(tree)
     with pytest.raises(StageError) as raised:
         parse_params(tree)
-    assert expected in str(raised.value)
+    assert any(line.strip().startswith(expected) or expected in line for line in str(raised.value).splitlines())
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_all_errors_are_named_at_once() -> None:
     tree = copy.deepcopy(PARAMS)
     deep(tree)["model"]["bottleneck"]["size"] = 0
-    tree["experiments"]["digits-vqvae"]["model"]["bottleneck"]["entries"] = 1
+    tree["experiments"]["digits"]["vqvae"]["model"]["bottleneck"]["size"] = 0
     tree["budget"] = "fast"
+    with_study(tree, pca="pca", deep="nobody")
     with pytest.raises(StageError) as raised:
         parse_params(tree)
-    assert len(str(raised.value).splitlines()) == 1 + 3
+    assert len(str(raised.value).splitlines()) == 1 + 4
+
+
+OLD: Tree = {
+    "datasets": {"digits": {"kind": "digits"}},
+    "experiments": {
+        "digits-pca": {"dataset": "digits", "model": {"kind": "pca", "size": 8}},
+        "digits-2d": {"dataset": "digits", "model": {"kind": "pca", "size": 2}},
+    },
+}
+
+
+def test_the_old_form_is_refused_with_the_new_form_of_that_experiment() -> None:
+    with pytest.raises(StageError) as raised:
+        parse_params(OLD)
+    assert str(raised.value).splitlines() == [
+        "params.yaml:",
+        "  experiments.digits-pca: is in the old form (and 1 more); nest it below its dataset: "
+        "experiments: {digits: {pca: {model: {…}}}}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("studies", "expected"),
+    [
+        (
+            {"planes": {"digits": {"pca": "digits-pca", "deep": "digits-2d"}}, "bounds": {}},
+            "studies.planes.digits: is in the old form; nest it below its dataset: "
+            "studies: {digits: {planes: {pca: pca, deep: 2d}}}",
+        ),
+        (
+            {"subspaces": {"itself": {"pca": "digits-pca", "linear": "digits-pca"}, "again": {}}},
+            "studies.subspaces.itself: is in the old form (and 1 more); nest it below its dataset: "
+            "studies: {digits: {itself: {kind: subspaces, pca: pca, linear: pca}}}",
+        ),
+        (
+            {"sparse_table": {"small": {"dataset": "digits", "simple": {"kind": "autoencoder"}}}},
+            "studies.sparse_table.small: is in the old form; nest it below its dataset: "
+            "studies: {digits: {small: {kind: sparse_table, simple: {…}}}}",
+        ),
+    ],
+)
+def test_the_old_form_of_a_study_is_refused_with_the_new_one(studies: Tree, expected: str) -> None:
+    for experiments in (OLD["experiments"], PARAMS["experiments"]):
+        with pytest.raises(StageError) as raised:
+            parse_params(PARAMS | {"experiments": experiments, "studies": studies})
+        assert str(raised.value).splitlines()[-1].strip() == expected
+
+
+def test_an_experiment_may_be_called_as_a_key_of_an_experiment_is() -> None:
+    tree = copy.deepcopy(PARAMS)
+    tree["experiments"]["digits"] |= {name: deep(tree) for name in ("model", "dataset", "quick")}
+    assert set(parse_params(tree).experiments["digits"]) == {"pca", "deep", "vqvae", "model", "dataset", "quick"}
+
+
+def test_a_study_is_of_the_kind_that_it_names_or_is_named_after() -> None:
+    tree = copy.deepcopy(PARAMS)
+    settings = {"pca": "pca", "deep": "deep"}
+    tree["studies"] = {"digits": {"planes": settings, "again": {"kind": "planes", **settings}}}
+    studies = parse_params(tree).studies_of("digits")
+    assert [study.model_dump() for study in studies.values()] == [{"kind": "planes", **settings}] * 2
+    assert list(parse_params(tree).studies_of("digits", ["again"])) == ["again"]
+    assert parse_params(PARAMS).studies_of("digits") == {}
+
+
+def test_what_params_say_survives_being_written_out() -> None:
+    params = load_params(Project(REPOSITORY, REPOSITORY))
+    assert parse_params(params.model_dump(mode="json", exclude_unset=True)) == params
+
+
+def test_a_kind_of_study_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "counting.py").write_text(COUNTING)
+    monkeypatch.setattr(pipelines.studies, "__path__", [*pipelines.studies.__path__, str(tmp_path)])
+    try:
+        kind = pipelines.studies.kinds()["counting"]
+        assert kind.__name__ == "CountingSettings"
+        study = parse_params(PARAMS | {"studies": {"digits": {"counting": {"of": "deep"}}}}).studies_of("digits")
+        assert study == {"counting": kind.model_validate({"of": "deep"})}
+        assert issubclass(kind, StudySettings)
+        assert study["counting"].experiments() == {"of": "deep"}
+    finally:
+        sys.modules.pop("pipelines.studies.counting", None)
+
+
+COUNTING = '''
+from typing import Literal
+
+from pipelines.studies.contract import ExperimentName, StudySettings
+
+
+class CountingSettings(StudySettings):
+    """A study that is only read here."""
+
+    kind: Literal["counting"] = "counting"
+    of: ExperimentName
+
+    def units(self, plan):
+        raise NotImplementedError
+'''
+
+
+def test_params_are_read_without_heavy_libraries() -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipelines.project import Project; "
+        "from pipelines.settings.params import load_params; load_params(Project(Path.cwd(), Path.cwd())); "
+        "print(sorted({'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy', 'faiss', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize(
+    ("storage", "expected"),
+    [
+        (None, "/home/.hourglass/work"),
+        ("journals", "/home/journals"),
+        ("/mnt/shared", "/mnt/shared"),
+        ("s3://bucket/folder", "s3://bucket/folder"),
+        ("s3://bucket/folder?endpoint_override=localhost:5000", "s3://bucket/folder?endpoint_override=localhost:5000"),
+    ],
+)
+def test_storage_is_a_folder_or_a_url(storage: str | None, expected: str) -> None:
+    params = parse_params(PARAMS | ({} if storage is None else {"storage": storage}))
+    assert params.storage_of(Project(Path("/root"), Path("/home"))) == Storage(expected)
 
 
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
@@ -81,28 +240,38 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         load_params(Project(tmp_path, tmp_path))
 
 
-def test_the_projects_own_settings_are_valid_and_swept() -> None:
+def test_the_projects_own_settings_search_what_is_trained() -> None:
     params = load_params(Project(REPOSITORY, REPOSITORY))
-    assert len(params.experiments) >= 12
-    assert sum(bool(experiment.space) for experiment in params.experiments.values()) >= 2
-    for experiment in params.experiments.values():
-        assert experiment.paper.trials >= (3 if experiment.space else 1)
-    kinds = {place.partition(".")[0] for place in params.studies.all()}
-    assert kinds == set(type(params.studies).model_fields), "a kind of study that nobody sees run"
+    experiments = params.experiments_of("mnist")
+    assert len(experiments) >= 19
+    for name, experiment in experiments.items():
+        if experiment.model["kind"] == "pca":
+            continue
+        assert "model.training.learning_rate" in experiment.space, name
+        assert min(experiment.quick.trials, experiment.paper.trials) >= 3, name
+        weights = {f"model.penalties.{number}.weight" for number, _ in enumerate(experiment.model.get("penalties", []))}
+        weights |= {
+            f"model.bottleneck.{key}"
+            for key in ("beta", "commitment")
+            if key in type(experiment.model_settings(next(corners(experiment.space))).bottleneck).model_fields
+        }
+        assert weights <= experiment.space.keys(), name
+    kinds = {study.kind for study in params.studies_of("mnist").values()}
+    assert kinds == set(pipelines.studies.kinds()), "a kind of study that nobody sees run"
 
 
 def test_a_code_larger_than_the_input_is_named_before_the_sweep() -> None:
     tree = copy.deepcopy(PARAMS)
     deep(tree)["model"]["bottleneck"]["size"] = {"integer": [2, 65]}
     with pytest.raises(SettingError) as raised:
-        parse_params(tree).experiment("digits-deep").check("digits-deep", DIGIT)
+        parse_params(tree).experiment("digits", "deep").check("digits.deep", DIGIT)
     assert str(raised.value) == (
-        "experiments.digits-deep.model.bottleneck.size: 65, must be at most 64, the numbers in one item"
+        "experiments.digits.deep.model.bottleneck.size: 65, must be at most 64, the numbers in one item"
     )
 
 
 def test_searched_values_are_filled_in() -> None:
-    experiment = parse_params(PARAMS).experiment("digits-deep")
+    experiment = parse_params(PARAMS).experiment("digits", "deep")
     assert set(experiment.space) == {"model.training.learning_rate"}
     settings = experiment.model_settings({"model.training.learning_rate": 0.005})
     assert settings.kind == "autoencoder"
@@ -112,13 +281,36 @@ def test_searched_values_are_filled_in() -> None:
 
 def test_the_budget_chooses_epochs_and_trials() -> None:
     quick, paper = (Params.model_validate({**PARAMS, "budget": budget}) for budget in ("quick", "paper"))
-    assert quick.budget_of(quick.experiment("digits-deep")).trials == 3
-    assert paper.budget_of(paper.experiment("digits-deep")).epochs == 8
+    assert quick.budget_of(quick.experiment("digits", "deep")).trials == 3
+    assert paper.budget_of(paper.experiment("digits", "deep")).epochs == 8
 
 
-def test_an_unknown_experiment_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(StageError, match=r"experiments.nope: not in params.yaml; it has digits-pca, digits-deep"):
-        parse_params(PARAMS).experiment("nope")
+@pytest.mark.parametrize(
+    ("ask", "answer"),
+    [
+        (
+            lambda p: p.experiment("digits", "nope"),
+            "experiments.digits.nope: not in params.yaml; it has pca, deep, vqvae",
+        ),
+        (
+            lambda p: p.experiments_of("digits", ["pca", "nope"]),
+            "experiments.digits.nope: not in params.yaml; it has pca",
+        ),
+        (lambda p: p.experiments_of("digit"), "datasets.digit: not in params.yaml; it has digits"),
+        (lambda p: p.studies_of("digit"), "datasets.digit: not in params.yaml; it has digits"),
+        (lambda p: p.studies_of("digits", ["nope"]), "studies.digits.nope: not in params.yaml; it has none"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_known_ones(ask: Callable[[Params], Any], answer: str) -> None:
+    with pytest.raises(StageError) as raised:
+        ask(parse_params(PARAMS))
+    assert str(raised.value).startswith(answer)
+
+
+def test_experiments_are_chosen_by_name_in_the_order_of_params() -> None:
+    params = parse_params(PARAMS)
+    assert list(params.experiments_of("digits")) == ["pca", "deep", "vqvae"]
+    assert list(params.experiments_of("digits", ["vqvae", "pca"])) == ["pca", "vqvae"]
 
 
 def test_a_dvc_experiments_copy_keeps_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,14 +340,14 @@ def test_a_dvc_experiments_copy_keeps_its_home(tmp_path: Path, monkeypatch: pyte
         (b"[" * 3000, "recursion"),
     ],
 )
-def test_a_file_that_is_no_settings_is_refused_in_one_line(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_a_file_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(StageError, match=expected) as raised:
         load_params(Project(tmp_path, tmp_path))
     assert str(raised.value).count("\n") == 0
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     text = (REPOSITORY / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8-sig")
     assert load_params(Project(tmp_path, tmp_path)) == load_params(Project(REPOSITORY, REPOSITORY))
@@ -167,31 +359,20 @@ OUTSIDE = ("../../evil", "..", "", "/evil", "a/b", "A")
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_studys_name_is_checked_as_an_experiments_is(name: str) -> None:
     tree = copy.deepcopy(PARAMS)
-    tree["studies"] = {"planes": {name: {"pca": "digits-pca", "deep": "digits-deep"}}}
+    with_study(tree, name, kind="planes", pca="pca", deep="deep")
     with pytest.raises(StageError, match=r"must be lower-case letters, digits, - and _") as raised:
         parse_params(tree)
-    assert f"studies.planes.{name}: " in str(raised.value)
+    assert f"studies.digits.{name}: " in str(raised.value)
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_no_path_of_a_project_leads_out_of_it(tmp_path: Path, name: str) -> None:
     project = Project(tmp_path, tmp_path)
-    for path in (project.data, project.run, project.bundle, project.metrics, project.plots):
-        with pytest.raises(StageError, match="must be lower-case"):
-            path(name)
-    for path in (project.study, project.study_metrics):
-        with pytest.raises(StageError, match="must be lower-case"):
-            path("planes", name)
-
-
-def test_publishing_a_study_of_an_evil_name_deletes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "evil").mkdir()
-    (tmp_path / "evil" / "kept").touch()
-    study = Study(
-        kind="planes", name="../../../evil", dataset="digits", title="", question="", findings=(), tables=(),
-        pictures=(), figures={},
-    )  # fmt: skip
-    root = tmp_path / "project"
     with pytest.raises(StageError, match="must be lower-case"):
-        publish(Project(root, root), study, {})
-    assert (tmp_path / "evil" / "kept").is_file()
+        project.data(name)
+    for path in (
+        project.run, project.bundle, project.metrics, project.evaluation, project.study, project.study_metrics,
+    ):  # fmt: skip
+        for place in ((name, "deep"), ("digits", name)):
+            with pytest.raises(StageError, match="must be lower-case"):
+                path(*place)

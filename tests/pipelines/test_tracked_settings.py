@@ -1,4 +1,4 @@
-"""Settings as MLflow's parameters: all that params.yaml gives, within MLflow's limits."""
+"""Settings as MLflow's parameters, within MLflow's limits."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sandbox import PARAMS
-
-from pipelines.settings.params import parse_params
 from pipelines.tracking.runs import SweepRuns, flat, log_parameters
 from pipelines.tracking.store import Store
 
 
 class Client:
-    """Takes what MLflow would, and no more."""
+    """Accepts what MLflow accepts, and no more."""
 
     def __init__(self) -> None:
         self.params: dict[str, str] = {}
@@ -29,10 +26,15 @@ class Client:
 
 
 def runs_of(store: Any, changes: dict[str, Any]) -> SweepRuns:
-    experiment = parse_params(PARAMS).experiment("digits-deep").model_dump(mode="json")
-    experiment["model"] |= changes
-    experiment["sweep"]["reduction"] = 4.0
-    return SweepRuns.of(store, "digits-deep", experiment, "key", "quick", "validation_squared_error")
+    model = {
+        "kind": "autoencoder",
+        "network": {"kind": "mlp", "hidden": [64]},
+        "bottleneck": {"kind": "identity", "size": 8},
+        "training": {"learning_rate": {"log_uniform": [1e-3, 1e-2]}},
+    }
+    sweep = {"objective": "squared_error", "reduction": 4.0, "first_rung": None}
+    settings = {"model": model | changes, "sweep": sweep, "quick": {"epochs": 4, "trials": 3}}
+    return SweepRuns.of(store, "digits-deep", "digits", settings, "key", "quick", "validation_squared_error")
 
 
 def test_every_setting_that_is_given_is_logged_with_what_was_asked_for() -> None:
@@ -52,7 +54,9 @@ def test_every_setting_that_is_given_is_logged_with_what_was_asked_for() -> None
         "penalties.0.weight": "0.5",
         "corruption": "masking",
         "corruption.share": "0.25",
+        "sweep.objective": "squared_error",
         "sweep.reduction": "4",
+        "sweep.first_rung": "None",
     }
 
 
