@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from components.models.contract import Epoch, Trainable, TrainingRun
+from components.contract import Epoch, Trainable, TrainingRun
 from components.settings import SettingError, Settings
 from components.training import MEASURE_BATCH, TrainingSettings, as_tensor, descend
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from components.metrics import Floats, Integers
+from components.codebook_use import Floats, Integers
 
 Booleans = npt.NDArray[np.bool_]
 

@@ -1,4 +1,4 @@
-"""The bottleneck's contract: a latent in; a code, its loss terms and its price in bits out."""
+"""The bottleneck's contract: a latent in; a code, its loss terms and its cost in bits out."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ SMALLEST = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
-class Squeezed:
-    """A latent (batch, *latent_shape) after the bottleneck, while training.
+class BottleneckOutput:
+    """A latent (batch, *latent_shape) after the bottleneck, for the loss.
 
     Attributes:
         code: what the decoder rebuilds from, (batch, *embedding_shape), with a gradient towards the encoder.
         losses: terms to add to the loss, weighted; each a mean over items of a sum over dimensions.
+        indices: what :meth:`Bottleneck.encode` gives of the latent, where finding it again would cost something.
     """
 
     code: Tensor
     losses: dict[str, Tensor] = field(default_factory=dict)
+    indices: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,14 @@ class Bottleneck(nn.Module, ABC):
     code: CodeSpec
 
     def anneal(self, progress: float) -> None:
-        """Take note of how much of the training is done, 0 to 1; called before each epoch. Most do not care."""
+        """Take note of the share of the training that is done, 0 to 1; called before each epoch. Most ignore it."""
 
     def initialize(self, latents: Tensor) -> None:
         """Set up from the latents (items, *latent_shape) of the first batches; most bottlenecks need nothing."""
 
     @abstractmethod
-    def forward(self, latents: Tensor) -> Squeezed:
-        """Squeeze latents (batch, *latent_shape) for training."""
+    def forward(self, latents: Tensor) -> BottleneckOutput:
+        """Return what the loss needs of latents (batch, *latent_shape)."""
 
     @abstractmethod
     def encode(self, latents: Tensor) -> Tensor:
@@ -74,7 +76,7 @@ class Bottleneck(nn.Module, ABC):
     def embed(self, codes: Tensor) -> Tensor:
         """Return what the decoder takes, (batch, *embedding_shape), from stored codes."""
 
-    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor | None:
+    def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor | None:
         """Return how much worse each choice in `codes` is than the best, of their shape; None where nothing is chosen.
 
         0 is the best choice or one that ties with it. Relative to the :func:`spread` of the alternatives, which an
@@ -102,13 +104,13 @@ def spread(scores: Tensor) -> Tensor:
     return scores.std(-1, correction=0).mean().clamp(min=SMALLEST)
 
 
-def shortfalls(scores: Tensor, chosen: Tensor) -> Tensor:
-    """Return how far the chosen alternatives' scores fall short of the best, in spreads.
+def gaps(scores: Tensor, chosen: Tensor) -> Tensor:
+    """Return how far the chosen alternatives' scores lie below the best, in spreads.
 
     Args:
         scores: (..., alternatives), the largest the best.
         chosen: indices (...).
     """
     scores = scores.double()
-    gaps = scores.amax(-1) - scores.gather(-1, chosen.long()[..., None])[..., 0]
-    return gaps / spread(scores)
+    below = scores.amax(-1) - scores.gather(-1, chosen.long()[..., None])[..., 0]
+    return below / spread(scores)

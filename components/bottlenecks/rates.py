@@ -1,4 +1,4 @@
-"""What no code may cost: more than the raw item that it stands for."""
+"""Limits of a code: it may cost no more than the raw item that it stands for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from items.code import CodeSpec
 from items.spec import ItemSpec
 
 
-def refuse_dearer(code: CodeSpec, item: ItemSpec, key: str, value: object) -> None:
-    """Check a discrete code's price.
+def check_rate(code: CodeSpec, item: ItemSpec, key: str, value: object) -> None:
+    """Check how many bits a discrete code has.
 
     Raises:
         SettingError: the code costs more bits than the raw item; names `key`, the setting to blame, and its value.
@@ -18,7 +18,7 @@ def refuse_dearer(code: CodeSpec, item: ItemSpec, key: str, value: object) -> No
         raise SettingError(key, value, allowed)
 
 
-def refuse_wider(item: ItemSpec, key: str, value: int) -> None:
+def check_width(item: ItemSpec, key: str, value: int) -> None:
     """Check how many real numbers a code has.
 
     Raises:

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from components.models.contract import Epoch, Model, Scaling, TrainingRun, squared_error
+from components.contract import Epoch, Model, Scaling, TrainingRun, squared_error
 from components.settings import SettingError, Settings
 from components.state import State
 from components.training import as_tensor, measure

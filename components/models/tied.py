@@ -1,4 +1,4 @@
-"""An autoencoder of one layer and its transpose: what layers are pretrained as.
+"""An autoencoder of one layer and its transpose, by which layers are pretrained.
 
     h = s(W x̃ + b)    y = Wᵀ h + c
 
@@ -17,17 +17,18 @@ from torch import Tensor, nn
 from components.bottlenecks.identity import Identity
 from components.corruptions import Corruption
 from components.models.autoencoder import Autoencoder
-from components.models.contract import squared_error
 from components.networks.mlp import Activation, MLPSettings
-from components.penalties import Activity, Penalty
+from components.penalties import Penalty
 from components.training import TrainingSettings
 from items.spec import ItemSpec
 
 
 class TiedAutoencoder(Autoencoder):
-    """One layer of `width` units, as many as one likes: corruption or a penalty keep a wide one from copying.
+    """One layer of any number of units: corruption or a penalty keep a wide one from copying.
 
-    `within_unit` says that scaled items lie in 0-1, so that the cross-entropy is their loss.
+    Args:
+        item, width, activation, training, corruption, penalties: see :class:`AutoencoderSettings`.
+        within_unit: whether scaled items lie in 0-1, so that the cross-entropy is their loss.
     """
 
     def __init__(
@@ -43,26 +44,8 @@ class TiedAutoencoder(Autoencoder):
     ) -> None:
         encoder, _ = MLPSettings(hidden=(), code_activation=activation).build(item, (width,))
         decoder = Transposed(encoder[1], item.shape)  # type: ignore[index]
-        super().__init__(item, encoder, Identity(width), decoder, training, corruption, penalties)
-        self.within_unit = within_unit
-
-    def losses(self, items: Tensor) -> dict[str, Tensor]:
-        """See :class:`Model`."""
-        scaled = self.scaling(items)
-        code = self.encoder(self.corruption.some(scaled) if self.training else scaled)
-        activity = Activity(scaled, code, self.encoder, self.training)
-        return self._error(scaled, self.decoder(code)) | {p.kind: p(activity) for p in self.penalties}
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """See :class:`Model`."""
-        rebuilt: Tensor = self.decoder(codes)
-        return rebuilt.sigmoid() if self.within_unit else rebuilt
-
-    def _error(self, scaled: Tensor, rebuilt: Tensor) -> dict[str, Tensor]:
-        if not self.within_unit:
-            return {"squared_error": squared_error(scaled, rebuilt)}
-        total = F.binary_cross_entropy_with_logits(rebuilt.float(), scaled, reduction="sum")
-        return {"cross_entropy": total / len(scaled)}
+        parts = (item, encoder, Identity(width), decoder, training, corruption, penalties)
+        super().__init__(*parts, reconstruction="bernoulli" if within_unit else "squared_error")
 
 
 class Transposed(nn.Module):

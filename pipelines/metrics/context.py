@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components import metrics as item_metrics
+from components.codebook_use import code_counts
 from components.data.contract import PreparedDataset
 from components.data.schema import SplitName
 from items.code import CodeSpec
 from items.spec import ItemSpec
+from pipelines.metrics import item_metrics
 from pipelines.project import StageError
 from serving.bundle import Bundle
 
@@ -111,7 +112,7 @@ class EvaluationContext:
 
         Each variable of a categorical code and each bit is a codebook of its own.
         """
-        return item_metrics.code_counts(self.codes, self.code.levels or 1, self.code.alphabets)
+        return code_counts(self.codes, self.code.levels or 1, self.code.alphabets)
 
     @cached_property
     def position_entropies(self) -> Array:

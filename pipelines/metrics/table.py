@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from components import metrics as item_metrics
+from components.codebook_use import entropies
+from pipelines.metrics import item_metrics
 from pipelines.metrics.classes import knn_correct, probe_correct
 from pipelines.metrics.collapse import distinct_codes
 from pipelines.metrics.context import PROBED, Array, EvaluationContext
@@ -108,7 +109,7 @@ def _usages(context: EvaluationContext) -> Array:
 
 
 def _perplexities(context: EvaluationContext) -> Array:
-    return np.asarray(2.0 ** item_metrics.entropies(context.code_counts))
+    return np.asarray(2.0 ** entropies(context.code_counts))
 
 
 METRICS: tuple[Metric, ...] = (

@@ -1,4 +1,4 @@
-"""A sweep as MLflow runs: one parent, its trials nested below. Live tracking and `register` write them alike."""
+"""A sweep as MLflow runs: one parent, its trials nested below. Live tracking and `register` share this code."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from components.models.autoencoder import Autoencoder
 from components.state import State
 from items.spec import ItemSpec
 
-CODEBOOK = {"entries": 32, "size": 4, "positions": 8, "revive_below": 0.2}
+CODEBOOK = {"codebook_size": 32, "size": 4, "positions": 8, "dead_code_threshold": 0.2}
 BOTTLENECKS: dict[str, dict[str, Any]] = {
     "identity": {"kind": "identity", "size": 8},
     "gaussian": {"kind": "gaussian", "size": 8, "beta": 0.05},
@@ -53,9 +53,9 @@ def test_a_resumed_run_is_the_straight_run_bit_for_bit(name: str, digit: ItemSpe
     straight = list(model(name, digit).fit(run))
     for epoch in model(name, digit).fit(run):
         if epoch.number == 2:
-            state = State.from_bytes(epoch.state.to_bytes())
+            content = epoch.state.to_bytes()
             break
-    resumed = list(model(name, digit, seed=99).fit(run, resume=state))
+    resumed = list(model(name, digit, seed=99).fit(run, resume=State.from_bytes(content)))
 
     assert [epoch.number for epoch in resumed] == [3, 4]
     for left, right in zip(straight[2:], resumed, strict=True):

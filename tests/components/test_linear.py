@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.linalg import subspace_angles
 from torch import nn
 
-from components.metrics import principal_angles
 from components.models import AutoencoderSettings, PCASettings, TrainingRun
 from components.networks import LinearSettings
 from components.training import measure
@@ -39,5 +39,5 @@ def test_trained_on_digits_it_approaches_pcas_error_and_subspace(digit: ItemSpec
     linear, best = (measure(each, train)["squared_error"] for each in (model, pca))
     assert best * (1 - 1e-5) <= linear < best * 1.0005
     weight = next(part.weight for part in model.decoder if isinstance(part, nn.Linear))
-    angles = principal_angles(weight.detach().numpy().T, pca.components.numpy())
+    angles = np.degrees(subspace_angles(weight.detach().numpy(), pca.components.numpy().T))
     assert angles.max() < 1  # degree

@@ -10,8 +10,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from components.contract import TrainingRun
 from components.corruptions import MaskingNoise, NoCorruption
-from components.models.contract import TrainingRun
 from components.models.tied import TiedAutoencoder
 from components.penalties import ContractiveSettings
 from components.pretraining import LayerEpoch, Stack, StackSettings, encoded, pretrain

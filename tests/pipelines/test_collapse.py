@@ -13,13 +13,13 @@ import torch
 import trained
 from drafts import DIGITS, ITEM
 
-from components.metrics import squared_errors
 from components.models import AutoencoderSettings, TrainingRun
 from items.code import CodeSpec
 from pipelines.compare import stage as compare
 from pipelines.evaluate import stage as evaluate
 from pipelines.export import stage as export
 from pipelines.metrics.collapse import reasons
+from pipelines.metrics.item_metrics import squared_errors
 from pipelines.project import Project
 from pipelines.register import stage as register
 from pipelines.tracking.store import Store

@@ -22,7 +22,7 @@ from pipelines.units.unit import Unit
 Count = Annotated[int, Field(ge=1)]
 
 # On one core: of an epoch of a layer of 500 units over MNIST, of a step with 50 labelled items, of what is around it.
-LAYER_SECONDS, STEP_SECONDS, START_SECONDS = 2.0, 0.004, 0.8
+LAYER_SECONDS, STEP_SECONDS, START_SECONDS = 4.0, 0.004, 0.5
 
 
 class FineTuningBudget(Settings):

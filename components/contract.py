@@ -1,10 +1,10 @@
-"""The outer contract: what sweeps, exports and evaluations ask of a model, autoencoder or not."""
+"""The contract of a model, autoencoder or not: what training, sweeps, exports and evaluations ask of it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from items.spec import ItemSpec
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training items gave.
+    """The result of one pass over the training items.
 
     Attributes:
         number: 1 for the first.
-        metrics: `train_…` and `validation_…` figures.
+        metrics: `train_…` and `validation_…`, means over items.
         state: everything needed to go on from here.
         weights: the weights and buffers by which the epoch was validated, those of the model unless they were averaged.
 
@@ -38,10 +38,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a model is fitted on and for how long.
+    """The items that a model is fitted on, and for how long.
 
     Attributes:
-        train: raw items (items, *item.shape), read-only or memory-mapped alike.
+        train: raw items (items, *item.shape), read-only and memory-mapped ones too.
         validation: raw items that no gradient sees.
         epochs: passes over `train`; closed-form models take one.
         seed: of initial weights, order, and noise.
@@ -53,19 +53,37 @@ class TrainingRun:
     seed: int
 
 
+@dataclass(frozen=True)
+class Validation:
+    """The values of a batch in evaluation mode, from one pass through the model.
+
+    Attributes:
+        losses: the loss's terms, as of :meth:`Trainable.losses`.
+        metrics: further means over items, which are no part of the loss.
+        codes: (batch, *code.shape), integers; None where the model has no discrete codes.
+    """
+
+    losses: dict[str, Tensor]
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    codes: Tensor | None = None
+
+
 class Trainable(nn.Module, ABC):
-    """What the training loop asks of a network."""
+    """A network as the training loop sees it."""
+
+    def initialize(self, items: Tensor) -> None:
+        """Set up what starts from raw items (n, *item.shape), such as codebooks; most models need nothing."""
 
     def anneal(self, progress: float) -> None:
-        """Take note of how much of the training is done, 0 to 1; see :meth:`Bottleneck.anneal`."""
+        """Take note of the share of the training that is done, 0 to 1; see :meth:`Bottleneck.anneal`."""
 
     @abstractmethod
     def losses(self, items: Tensor) -> dict[str, Tensor]:
         """Return the loss's terms for raw items (batch, *item.shape): means over items of sums over dimensions."""
 
-    def figures(self, items: Tensor) -> dict[str, Tensor]:
-        """Return what is measured beside the loss and no part of it, as means over raw items; most models need none."""
-        return {}
+    def validate(self, items: Tensor) -> Validation:
+        """Return the values of raw items (batch, *item.shape) in evaluation mode."""
+        return Validation(self.losses(items))
 
 
 class Model(Trainable):
@@ -83,6 +101,10 @@ class Model(Trainable):
     def fit(self, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
         """Train, yielding after each epoch; from `resume` on where one is given, bit for bit as if never stopped."""
 
+    def validate(self, items: Tensor) -> Validation:
+        """See :class:`Trainable`."""
+        return Validation(self.losses(items), codes=self.encode(items) if self.code.levels else None)
+
     @abstractmethod
     def encode(self, items: Tensor) -> Tensor:
         """Return the codes (batch, *code.shape) of raw items; integers where the code is discrete."""
@@ -95,8 +117,8 @@ class Model(Trainable):
         """Return items (batch, *item.shape), float32, images in 0-1; None where the model cannot rebuild."""
         return None
 
-    def regrets(self, items: Tensor, codes: Tensor) -> Tensor | None:
-        """Return how much worse than the best each choice in `codes` is, see :meth:`Bottleneck.regrets`."""
+    def choice_gaps(self, items: Tensor, codes: Tensor) -> Tensor | None:
+        """Return how much worse than the best each choice in `codes` is, see :meth:`Bottleneck.choice_gaps`."""
         return None
 
     def with_choices(self, items: Tensor, codes: Tensor) -> Tensor:
