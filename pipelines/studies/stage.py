@@ -14,8 +14,7 @@ from components.data.raw import Outline
 from components.data.schema import read_schema
 from items.atomic import write_file
 from pipelines.project import Project, StageError
-from pipelines.settings.params import load_params
-from pipelines.settings.params import Params
+from pipelines.settings.params import Params, load_params
 from pipelines.studies.contract import StudySettings, read_study
 from pipelines.studies.plan import StudyPlan
 from pipelines.units.run import run_units
