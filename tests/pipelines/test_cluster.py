@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from pipelines.sweep.journal import journals
 from pipelines.sweep.record import TrialRecord, read_record
 from pipelines.units.storage import Storage
 from tests.faults.processes import MARK, left_behind
+from tests.pipelines import unit_works
 from tests.pipelines.nodes import Nodes, wait_for
 from tests.pipelines.s3 import bucket
 from tests.pipelines.sandbox import PARAMS, Sandbox
@@ -152,7 +152,7 @@ def test_each_trial_has_a_gpu_to_itself_where_there_are_any(tmp_path: Path) -> N
         emit({"event": "share", "gpus": session.gpu_share})
         shares = [session.gpu_share, session.gpu_share, 0.0]
         configs = [{"number": n, "cpus": 1.0, "gpus": share} for n, share in enumerate(shares)]
-        tune_lineup(session, Given(configs), report_devices, {}, emit, tmp_path)
+        tune_lineup(session, Given(configs), unit_works.report_devices, {}, emit, tmp_path)
 
     events = list(confined(work, tmp_path / "log", uses_ray=True))
     assert events[0] == {"event": "share", "gpus": 1.0}
@@ -175,10 +175,3 @@ class Given:
 
     def ended(self, config: dict[str, Any]) -> None:
         pass
-
-
-def report_devices(config: dict[str, Any], *, node: str, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Report which GPU the process sees, -1 for none, and hold it for a while."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    tell({"epoch": 1, "device": int(visible) if visible else -1})
-    time.sleep(2)
