@@ -151,9 +151,11 @@ def test_each_trial_has_a_gpu_to_itself_where_there_are_any(tmp_path: Path) -> N
         session = Session(shared=False)
         emit({"event": "share", "gpus": session.gpu_share})
         shares = [session.gpu_share, session.gpu_share, 0.0]
-        configs = [{"number": n, "cpus": 1.0, "gpus": share} for n, share in enumerate(shares)]
+        meeting = {"meeting": str(tmp_path / "meeting"), "together": 3}
+        configs = [{"number": n, "cpus": 1.0, "gpus": share} | meeting for n, share in enumerate(shares)]
         tune_lineup(session, Given(configs), unit_works.report_devices, {}, emit, tmp_path)
 
+    (tmp_path / "meeting").mkdir()
     events = list(confined(work, tmp_path / "log", uses_ray=True))
     assert events[0] == {"event": "share", "gpus": 1.0}
     seen = {e["config"]["number"]: e["metrics"]["device"] for e in events if e["event"] == "epoch"}

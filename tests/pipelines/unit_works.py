@@ -34,7 +34,11 @@ def count(out: Path, log: Path, text: str) -> None:
 
 
 def report_devices(config: dict[str, Any], *, node: str, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Report which GPU the process sees, -1 for none, and hold it for a while."""
+    """Report which GPU the process sees, -1 for none; wait until as many others as `together` run at the same time."""
+    meeting = Path(config["meeting"])
+    (meeting / str(config["number"])).touch()
+    deadline = time.monotonic() + 100
+    while len(list(meeting.iterdir())) < config["together"] and time.monotonic() < deadline:
+        time.sleep(0.05)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     tell({"epoch": 1, "device": int(visible) if visible else -1})
-    time.sleep(2)
