@@ -103,8 +103,8 @@ def describe(
         **study,
         title="PCA is a linear autoencoder",
         question=QUESTION,
-        summary=f"The squared error of {experiments['linear']} is {excess:+.2%} off that of {experiments['pca']}. The "
-        f"largest of the {len(angles)} principal angles between their decoders is {largest:.1f}°.",
+        summary=f"The squared error of {experiments['linear']} differs from that of {experiments['pca']} by "
+        f"{excess:+.2%}. The largest of the {len(angles)} principal angles between their decoders is {largest:.1f}°.",
         tables=(
             Table(
                 caption="Squared error per test item with its 95 % interval; the difference is of the same items",

@@ -14,7 +14,7 @@ from components.models.autoencoder import Autoencoder
 from components.state import State
 from items.spec import ItemSpec
 
-CODEBOOK = {"entries": 32, "size": 4, "positions": 8, "revive_below": 0.2}
+CODEBOOK = {"codebook_size": 32, "size": 4, "positions": 8, "dead_code_threshold": 0.2}
 BOTTLENECKS: dict[str, dict[str, Any]] = {
     "identity": {"kind": "identity", "size": 8},
     "gaussian": {"kind": "gaussian", "size": 8, "beta": 0.05},

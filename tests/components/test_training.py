@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from components import training
+from components.corruptions import NoCorruption
 from components.models import AutoencoderSettings, Epoch, Model, TrainingRun
 from components.models.autoencoder import Autoencoder
+from components.models.tied import TiedAutoencoder
 from components.state import State
 from components.training import Diverged, TrainingSettings, as_tensor, descend, measure
 from items.code import CodeSpec
@@ -23,13 +25,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "identity": {"network": {"kind": "mlp", "hidden": [32]}, "bottleneck": {"kind": "identity", "size": 8}},
     "vector_quantizer": {
         "network": {"kind": "conv", "channels": 16, "downsample": 2},
-        "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4, "decay": 0.9, "revive_below": 0.2},
+        "bottleneck": {
+            "kind": "vector_quantizer",
+            "codebook_size": 32,
+            "size": 4,
+            "decay": 0.9,
+            "dead_code_threshold": 0.2,
+        },
     },
 }
 
 
 class Witness(Model):
-    """Remembers what it was given; its loss is the items' mean value plus `weight`.
+    """Notes what it was given; its loss is the items' mean value plus `weight`.
 
     Its code has two variables of four values each: the items' parity, and a constant 3.
     """
@@ -78,13 +86,13 @@ def four_epochs(digits: np.ndarray) -> TrainingRun:
 def test_a_resumed_run_is_the_straight_run_bit_for_bit(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
     straight = list(autoencoder(digit, name).fit(four_epochs))
     for epoch in autoencoder(digit, name).fit(four_epochs):
-        if epoch.number == 2:
+        if epoch.number == 1:
             content = epoch.state.to_bytes()
             break
     resumed = list(autoencoder(digit, name, seed=99).fit(four_epochs, resume=State.from_bytes(content)))
 
-    assert [epoch.number for epoch in resumed] == [3, 4]
-    for left, right in zip(straight[2:], resumed, strict=True):
+    assert [epoch.number for epoch in resumed] == [2, 3, 4]
+    for left, right in zip(straight[1:], resumed, strict=True):
         assert steady(left.metrics) == steady(right.metrics)
     expected, got = straight[-1].state, resumed[-1].state
     assert expected.rest == got.rest
@@ -178,15 +186,15 @@ def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyP
         assert epoch.metrics[f"{split}_loss"] == pytest.approx(6.0)
 
 
-def test_codebook_figures_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codebook_metrics_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MEASURE_BATCH", 1)
-    measured = measure(Witness(), torch.arange(6.0)[:, None])
-    assert (measured["codebook_usage"], measured["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
-    assert measured["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
-    assert measured["codebook_perplexity_worst"] == pytest.approx(1)
+    metrics = measure(Witness(), torch.arange(6.0)[:, None])
+    assert (metrics["codebook_usage"], metrics["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
+    assert metrics["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
+    assert metrics["codebook_perplexity_worst"] == pytest.approx(1)
 
 
-def test_measuring_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
+def test_evaluation_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
     model = autoencoder(digit, "vector_quantizer").train()
     before = model.bottleneck.codebook.clone()
     measure(model, torch.tensor(digits[:100]))
@@ -229,14 +237,56 @@ def test_each_step_takes_the_schedules_learning_rate() -> None:
     assert model.weight.item() == pytest.approx(-travelled, rel=1e-5)
 
 
+def test_epochs_that_end_while_the_rate_is_constant_are_validated_by_the_mean_of_later_weights() -> None:
+    settings = TrainingSettings(batch_size=2, learning_rate=0.01)
+    epochs = []
+    for epoch in descend(Witness(), settings, numbered(64, epochs=4)):
+        epochs.append((epoch.metrics["validation_weight"], epoch.weights["weight"].item(), epoch.state.part("model")))
+    # 32 steps an epoch, each as long as its learning rate: see above.
+    course = -np.cumsum([settings.learning_rate_at(step / 128) for step in range(128)])
+    assert [state["weight"].item() for _, _, state in epochs] == pytest.approx([course[127]] * 4)  # the live tensor
+    means = [course[[15, 23, 31]].mean(), course[[47, 55, 63]].mean(), course[95], course[127]]
+    assert [validated for validated, _, _ in epochs] == pytest.approx(means, rel=1e-5)
+    assert [weight for _, weight, _ in epochs] == pytest.approx(means, rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_other_schedules_are_validated_by_the_weights_as_they_are(schedule: Any) -> None:
+    settings = TrainingSettings(batch_size=2, learning_rate=0.01, schedule=schedule)
+    for epoch in descend(Witness(), settings, numbered(64, epochs=4)):
+        assert epoch.metrics["validation_weight"] == epoch.state.part("model")["weight"].item()
+
+
+def test_an_epoch_of_few_steps_has_a_mean_of_its_last_weights() -> None:
+    for epoch in descend(Witness(), TrainingSettings(batch_size=64), numbered(64, epochs=4)):
+        assert epoch.metrics["validation_weight"] == epoch.state.part("model")["weight"].item()
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, "tied"])
+def test_the_weights_of_an_epoch_give_its_validation(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
+    def built() -> Autoencoder:
+        if name == "tied":  # one parameter with two names
+            return TiedAutoencoder(digit, 9, "relu", TrainingSettings(batch_size=16), NoCorruption(), within_unit=True)
+        return autoencoder(digit, name, batch_size=16)
+
+    for epoch in built().fit(four_epochs):
+        loaded = built()
+        loaded.load_state_dict(epoch.weights)
+        validated = measure(loaded, torch.tensor(four_epochs.validation))
+        shown = {name: value for name, value in epoch.metrics.items() if name.startswith("validation_")}
+        assert {f"validation_{name}": value for name, value in validated.items()} == shown
+        same = all(torch.equal(epoch.weights[name], tensor) for name, tensor in epoch.state.part("model").items())
+        assert same == (epoch.number > 2)
+
+
 @pytest.mark.parametrize(("epochs", "expected"), [(1, [0]), (2, [0, 1]), (5, [0, 0.25, 0.5, 0.75, 1])])
 def test_annealing_starts_with_the_first_epoch_and_ends_with_the_last(
     epochs: int, expected: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[float] = []
-    monkeypatch.setattr(Witness, "anneal", lambda self, progress: told.append(progress))
+    progresses: list[float] = []
+    monkeypatch.setattr(Witness, "anneal", lambda self, progress: progresses.append(progress))
     list(descend(Witness(), TrainingSettings(batch_size=8), numbered(8, epochs)))
-    assert told == expected
+    assert progresses == expected
 
 
 def test_weight_decay_shrinks_a_weight_without_slope_by_hand() -> None:

@@ -81,7 +81,7 @@ ERRORS: list[tuple[Callable[[Tree], Any], str]] = [
     (lambda t: t.update(studies={"digits": {}}), "studies.digits: {}, must have at least 1"),
     (lambda t: t.update(studies={"digits": {"planes": 3}}), "studies.digits.planes: 3, must be a mapping"),
     (lambda t: with_study(t, pca="pca"), "studies.digits.planes.deep: is missing"),
-    (lambda t: with_study(t, pca="pca", deep="digits-deep"), "studies.digits.planes.deep: digits-deep, must be one of pca, deep, vqvae"),
+    (lambda t: with_study(t, pca="pca", deep="digits-deep"), "studies.digits.planes.deep: digits-deep, must be one of the experiments of digits: pca, deep, vqvae"),
     (lambda t: with_study(t, pca="pca", deep="deep", size=1), "studies.digits.planes.size: unknown key; allowed here: kind, pca, deep"),
     (lambda t: with_study(t, "plane", pca="pca", deep="deep"), "studies.digits.plane.kind: plane, must be one of bounds, denoising, generation"),
     (lambda t: with_study(t, "two", kind="plain", pca="pca", deep="deep"), "studies.digits.two.kind: plain, must be one of bounds"),
@@ -157,8 +157,7 @@ def test_the_old_form_of_a_study_is_refused_with_the_new_one(studies: Tree, expe
         assert str(raised.value).splitlines()[-1].strip() == expected
 
 
-def test_the_new_form_that_is_shown_is_one_that_is_taken() -> None:
-    """A dataset's experiments may bear any names, those of an experiment's keys as well."""
+def test_an_experiment_may_be_called_as_a_key_of_an_experiment_is() -> None:
     tree = copy.deepcopy(PARAMS)
     tree["experiments"]["digits"] |= {name: deep(tree) for name in ("model", "dataset", "quick")}
     assert set(parse_params(tree).experiments["digits"]) == {"pca", "deep", "vqvae", "model", "dataset", "quick"}
@@ -214,7 +213,7 @@ def test_params_are_read_without_heavy_libraries() -> None:
     code = (
         "import sys; from pathlib import Path; from pipelines.project import Project; "
         "from pipelines.settings.params import load_params; load_params(Project(Path.cwd(), Path.cwd())); "
-        "print(sorted({'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy', 'faiss'} & set(sys.modules)))"
+        "print(sorted({'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy', 'faiss', 'onnxruntime'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
