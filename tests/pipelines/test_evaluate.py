@@ -269,8 +269,8 @@ def test_a_damaged_metrics_file_is_named_with_the_remedy(
 ) -> None:
     path = evaluated.project.metrics("digits", "bits")
     path.write_text(json.dumps(change(json.loads(path.read_bytes()))))
-    told = f"{path}: {complaint}.*; run `python -m pipelines.evaluate digits --only bits`"
-    with pytest.raises(StageError, match=told.replace("[", r"\[")):
+    message = f"{path}: {complaint}.*; run `python -m pipelines.evaluate digits --only bits`"
+    with pytest.raises(StageError, match=message.replace("[", r"\[")):
         read_metrics(evaluated.project, "digits", "bits")
     assert evaluated.run() == []  # the file is written anew from what is kept
     assert read_metrics(evaluated.project, "digits", "bits").bits_per_item == 12
