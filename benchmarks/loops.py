@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
-from components.models.contract import squared_error
+from components.contract import squared_error
 from items.spec import ItemSpec
 
 LEARNING_RATE = 1e-3

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.contract import cross_entropies
 from components.models.autoencoder import Autoencoder
-from components.models.contract import cross_entropies
 from components.settings import SettingError
 
 BATCH = 1000

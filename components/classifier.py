@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.models.contract import Epoch, Model, TrainingRun
+from components.contract import Epoch, Model, TrainingRun
 from components.pretraining import Stack
 from components.state import State
 from components.training import TrainingSettings, as_tensor, descend

@@ -19,8 +19,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from components.contract import Epoch, Scaling, TrainingRun
 from components.corruptions import CorruptionSettings, NoCorruption
-from components.models.contract import Epoch, Scaling, TrainingRun
 from components.models.tied import TiedAutoencoder
 from components.networks.mlp import Activation
 from components.penalties import ContractiveSettings

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from components.models.contract import Epoch, Trainable, TrainingRun
+from components.contract import Epoch, Trainable, TrainingRun
 from components.settings import SettingError, Settings
-from components.training import MEASURE_BATCH, TrainingSettings, as_tensor, descend
+from components.training import EVALUATION_BATCH, TrainingSettings, as_tensor, descend
 
 SMOOTHING = 50.0  # items that a position's frequencies borrow from all positions'
 
@@ -133,7 +133,7 @@ class PixelCNN(Trainable):
         """Return what each of codes (n, positions) costs under an ideal entropy coder, (n,)."""
         self.eval()
         codes = codes.to(self.log_shares.device)
-        return torch.cat([self._bits(batch) for batch in torch.split(codes, MEASURE_BATCH)]).cpu()
+        return torch.cat([self._bits(batch) for batch in torch.split(codes, EVALUATION_BATCH)]).cpu()
 
     @torch.no_grad()
     def sample(self, count: int, seed: int) -> Tensor:

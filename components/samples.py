@@ -12,8 +12,8 @@ import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from components.metrics import Floats, Integers
-
+Floats = npt.NDArray[np.floating[Any]]
+Integers = npt.NDArray[np.integer[Any]]
 Booleans = npt.NDArray[np.bool_]
 
 FITTED = 10_000  # items that are enough for the leading principal components

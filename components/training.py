@@ -12,7 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,15 +20,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
-from components.metrics import code_counts, codebook_figures
+from components.codebook_use import code_counts, codebook_metrics
+from components.contract import Epoch, Model, Trainable, TrainingRun
 from components.settings import Settings
 from components.state import State
 
-if TYPE_CHECKING:
-    from components.models.contract import Epoch, Trainable, TrainingRun
-
 BLOCK = 64  # batches gathered at once: large enough to be quick, small enough to stay a fraction of the data
-MEASURE_BATCH = 1024
+EVALUATION_BATCH = 1024
 WARMUP, DECAY = 0.05, 0.5  # shares of the steps after which the learning rate is constant, and falls
 AVERAGED = 0.5  # share of an epoch's steps, the last, whose weights are averaged
 AVERAGED_EVERY = 8  # steps: often enough for a good mean, seldom enough to cost nothing
@@ -88,10 +86,8 @@ def descend(
         Each epoch's metrics and state.
 
     Raises:
-        Diverged: a figure of an epoch is infinite or NaN.
+        Diverged: a metric of an epoch is infinite or NaN.
     """
-    from components.models.contract import Epoch  # here: models import this module
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     train, validation = as_tensor(run.train, device), as_tensor(run.validation, device)
@@ -134,7 +130,7 @@ def descend(
         trained = {"train_loss": sum(means)} | {f"train_{name}": mean for name, mean in zip(losses, means, strict=True)}
         trained["train_items_per_second"] = len(train) / (time.perf_counter() - began)
         validated = model if average is None else average.model
-        metrics = trained | {f"validation_{name}": value for name, value in measure(validated, validation).items()}
+        metrics = trained | {f"validation_{name}": value for name, value in mean_metrics(validated, validation).items()}
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} became {value} in epoch {epoch}")
@@ -168,24 +164,22 @@ def initialize(model: Trainable, items: Tensor) -> None:
 
 
 @torch.no_grad()
-def measure(model: Trainable, items: Tensor) -> dict[str, float]:
-    """Return the means of a model's losses and figures over raw items (n, *item.shape), and the use of codebooks."""
-    from components.models.contract import Model  # here: models import this module
-
+def mean_metrics(model: Trainable, items: Tensor) -> dict[str, float]:
+    """Return the means of a model's losses and metrics over raw items (n, *item.shape), and the use of codebooks."""
     model.eval()
     totals: dict[str, float] = {}
-    encoder = model if isinstance(model, Model) and model.code.levels else None
+    discrete = model.code if isinstance(model, Model) and model.code.levels else None
     counts: Any = 0
-    for batch in torch.split(items, MEASURE_BATCH):
-        losses = model.losses(batch)
-        losses["loss"] = torch.stack(list(losses.values())).sum()
-        for name, value in (losses | model.figures(batch)).items():
+    for batch in torch.split(items, EVALUATION_BATCH):
+        found = model.evaluate(batch)
+        values = found.losses | {"loss": torch.stack(list(found.losses.values())).sum()} | found.metrics
+        for name, value in values.items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
-        if encoder is not None:
-            codes = encoder.encode(batch).cpu().numpy()
-            counts = counts + code_counts(codes, encoder.code.levels or 0, encoder.code.alphabets)
+        if discrete and found.codes is not None:
+            codes = found.codes.cpu().numpy()
+            counts = counts + code_counts(codes, discrete.levels or 0, discrete.alphabets)
     means = {name: total / len(items) for name, total in totals.items()}
-    return means if encoder is None else means | codebook_figures(counts)
+    return means | codebook_metrics(counts) if discrete else means
 
 
 def as_tensor(items: np.ndarray[Any, Any], device: torch.device | None = None) -> Tensor:

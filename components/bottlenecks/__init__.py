@@ -1,4 +1,4 @@
-"""Bottlenecks: what a latent is squeezed into."""
+"""Bottlenecks: what a latent is output into."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from components.bottlenecks.binary import BinarySettings
 from components.bottlenecks.categorical import CategoricalSettings
-from components.bottlenecks.contract import Bottleneck, Squeezed
+from components.bottlenecks.contract import Bottleneck, BottleneckOutput
 from components.bottlenecks.finite_scalar import FiniteScalarSettings
 from components.bottlenecks.gaussian import GaussianSettings
 from components.bottlenecks.identity import IdentitySettings
@@ -31,13 +31,13 @@ BottleneckSettings = Annotated[
 __all__ = [
     "BinarySettings",
     "Bottleneck",
+    "BottleneckOutput",
     "BottleneckSettings",
     "CategoricalSettings",
     "FiniteScalarSettings",
     "GaussianSettings",
     "IdentitySettings",
     "ResidualQuantizerSettings",
-    "Squeezed",
     "TopKSettings",
     "VectorQuantizerSettings",
 ]

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, Posterior, Squeezed, shortfalls
+from components.bottlenecks.contract import Bottleneck, BottleneckOutput, Posterior, gaps
 from components.bottlenecks.gradients import straight_through
-from components.bottlenecks.rates import refuse_dearer
+from components.bottlenecks.rates import check_bits
 from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -43,7 +43,7 @@ class BinarySettings(Settings):
             SettingError: the code costs more bits than the raw item.
         """
         bottleneck = Binary(self)
-        refuse_dearer(bottleneck.code, item, "size", self.size)
+        check_bits(bottleneck.code, item, "size", self.size)
         return bottleneck
 
 
@@ -56,7 +56,7 @@ class Binary(Bottleneck):
         self.latent_shape = self.embedding_shape = (settings.size,)
         self.code = CodeSpec(shape=(settings.size,), levels=2, alphabets=settings.size)
 
-    def forward(self, latents: Tensor) -> Squeezed:
+    def forward(self, latents: Tensor) -> BottleneckOutput:
         """Return signs; drawn where there is noise and the mode is training."""
         with torch.autocast(latents.device.type, enabled=False):
             logits = latents.float()
@@ -64,7 +64,7 @@ class Binary(Bottleneck):
             if self.training and self.settings.noise:
                 bits = logits.detach().sigmoid().bernoulli()
             code = straight_through(self.embed(bits), 2 * logits.sigmoid() - 1)
-        return Squeezed(code)
+        return BottleneckOutput(code)
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return bits (batch, size), int64."""
@@ -74,10 +74,10 @@ class Binary(Bottleneck):
         """Return signs (batch, size) of bits (batch, size)."""
         return 2.0 * codes.float() - 1.0
 
-    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
+    def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor:
         """See :class:`Bottleneck`; a bit is chosen between its logit and 0, the other bit's."""
         logits = latents.float()
-        return shortfalls(torch.stack([torch.zeros_like(logits), logits], -1), codes)
+        return gaps(torch.stack([torch.zeros_like(logits), logits], -1), codes)
 
     def posterior(self, latents: Tensor) -> Posterior | None:
         """See :class:`Bottleneck`; the prior is a fair coin for each bit. None where bits are not drawn but taken."""

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, Posterior, Squeezed, shortfalls
-from components.bottlenecks.rates import refuse_dearer
+from components.bottlenecks.contract import Bottleneck, BottleneckOutput, Posterior, gaps
+from components.bottlenecks.rates import check_bits
 from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -55,7 +55,7 @@ class CategoricalSettings(Settings):
             SettingError: the code costs more bits than the raw item.
         """
         bottleneck = Categorical(self)
-        refuse_dearer(bottleneck.code, item, "variables", self.variables)
+        check_bits(bottleneck.code, item, "variables", self.variables)
         return bottleneck
 
 
@@ -78,16 +78,17 @@ class Categorical(Bottleneck):
         first, last = self.settings.temperature, self.settings.final_temperature
         self.temperature = first * (last / first) ** progress
 
-    def forward(self, latents: Tensor) -> Squeezed:
+    def forward(self, latents: Tensor) -> BottleneckOutput:
         """Return samples (equation 2) in training mode, the likeliest else; `kl` is beta times the divergence."""
         with torch.autocast(latents.device.type, enabled=False):
-            logits = latents.float()
+            logits, stored = latents.float(), None
             if self.training:
                 code = F.gumbel_softmax(logits, self.temperature, hard=self.settings.straight_through)
             else:
-                code = self.embed(self.encode(logits))
+                stored = self.encode(logits)
+                code = self.embed(stored)
             kl = divergence(logits).mean()
-        return Squeezed(code, {"kl": self.settings.beta * kl})
+        return BottleneckOutput(code, {"kl": self.settings.beta * kl}, stored)
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return classes (batch, variables), int64."""
@@ -97,9 +98,9 @@ class Categorical(Bottleneck):
         """Return one-hot vectors (batch, variables, classes) of classes (batch, variables)."""
         return F.one_hot(codes.long(), self.settings.classes).float()
 
-    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
+    def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor:
         """See :class:`Bottleneck`; classes are chosen by their logits."""
-        return shortfalls(latents.float(), codes)
+        return gaps(latents.float(), codes)
 
     def posterior(self, latents: Tensor) -> Posterior:
         """See :class:`Bottleneck`; the prior is uniform, and codes are one-hot as when served, not relaxed."""

@@ -15,16 +15,18 @@ SMALLEST = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
-class Squeezed:
-    """A latent (batch, *latent_shape) after the bottleneck, while training.
+class BottleneckOutput:
+    """What a bottleneck makes of latents (batch, *latent_shape), for the loss.
 
     Attributes:
         code: what the decoder rebuilds from, (batch, *embedding_shape), with a gradient towards the encoder.
         losses: terms to add to the loss, weighted; each a mean over items of a sum over dimensions.
+        stored: the codes that :meth:`Bottleneck.encode` gives, where they are known without asking it.
     """
 
     code: Tensor
     losses: dict[str, Tensor] = field(default_factory=dict)
+    stored: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Bottleneck(nn.Module, ABC):
         """Set up from the latents (items, *latent_shape) of the first batches; most bottlenecks need nothing."""
 
     @abstractmethod
-    def forward(self, latents: Tensor) -> Squeezed:
+    def forward(self, latents: Tensor) -> BottleneckOutput:
         """Squeeze latents (batch, *latent_shape) for training."""
 
     @abstractmethod
@@ -74,7 +76,7 @@ class Bottleneck(nn.Module, ABC):
     def embed(self, codes: Tensor) -> Tensor:
         """Return what the decoder takes, (batch, *embedding_shape), from stored codes."""
 
-    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor | None:
+    def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor | None:
         """Return how much worse each choice in `codes` is than the best, of their shape; None where nothing is chosen.
 
         0 is the best choice or one that ties with it. Relative to the :func:`spread` of the alternatives, which an
@@ -102,13 +104,13 @@ def spread(scores: Tensor) -> Tensor:
     return scores.std(-1, correction=0).mean().clamp(min=SMALLEST)
 
 
-def shortfalls(scores: Tensor, chosen: Tensor) -> Tensor:
-    """Return how far the chosen alternatives' scores fall short of the best, in spreads.
+def gaps(scores: Tensor, chosen: Tensor) -> Tensor:
+    """Return the gaps between the chosen alternatives' scores and the best, in spreads, (...).
 
     Args:
         scores: (..., alternatives), the largest the best.
         chosen: indices (...).
     """
     scores = scores.double()
-    gaps = scores.amax(-1) - scores.gather(-1, chosen.long()[..., None])[..., 0]
-    return gaps / spread(scores)
+    short = scores.amax(-1) - scores.gather(-1, chosen.long()[..., None])[..., 0]
+    return short / spread(scores)

@@ -16,9 +16,9 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, Squeezed
+from components.bottlenecks.contract import Bottleneck, BottleneckOutput
 from components.bottlenecks.gradients import straight_through
-from components.bottlenecks.rates import refuse_dearer
+from components.bottlenecks.rates import check_bits
 from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -53,7 +53,7 @@ class FiniteScalarSettings(Settings):
             SettingError: the code costs more bits than the raw item.
         """
         bottleneck = FiniteScalar(self, self.positions or positions)
-        refuse_dearer(bottleneck.code, item, "levels", self.levels)
+        check_bits(bottleneck.code, item, "levels", self.levels)
         return bottleneck
 
 
@@ -85,12 +85,12 @@ class FiniteScalar(Bottleneck):
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor, persistent=False)
 
-    def forward(self, latents: Tensor) -> Squeezed:
+    def forward(self, latents: Tensor) -> BottleneckOutput:
         """Return the rounded levels, scaled to -1..1, with the gradient of the bounded latents."""
         with torch.autocast(latents.device.type, enabled=False):
             bounded = self.bounded(latents.float())
             code = straight_through(bounded.detach().round() / self.half_width, bounded / self.half_width)
-        return Squeezed(code)
+        return BottleneckOutput(code)
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions), int64."""
@@ -101,7 +101,7 @@ class FiniteScalar(Bottleneck):
         """Return levels scaled to -1..1, (batch, positions, dimensions), of indices (batch, positions)."""
         return self._unpacked(codes).float() / self.half_width
 
-    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
+    def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor:
         """See :class:`Bottleneck`; that of a vector's worst level. The spread is taken to be the number of levels."""
         bounded = self.bounded(latents.float())
         excess = (bounded - self._unpacked(codes)).abs() - (bounded - bounded.round()).abs()

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, Posterior, Squeezed
-from components.bottlenecks.rates import refuse_wider
+from components.bottlenecks.contract import Bottleneck, BottleneckOutput, Posterior
+from components.bottlenecks.rates import check_width
 from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -43,7 +43,7 @@ class GaussianSettings(Settings):
         Raises:
             SettingError: the code is larger than the item.
         """
-        refuse_wider(item, "size", self.size)
+        check_width(item, "size", self.size)
         return Gaussian(self)
 
 
@@ -60,7 +60,7 @@ class Gaussian(Bottleneck):
         self.latent_shape, self.embedding_shape = (2 * settings.size,), (settings.size,)
         self.code = CodeSpec(shape=(settings.size,), levels=None)
 
-    def forward(self, latents: Tensor) -> Squeezed:
+    def forward(self, latents: Tensor) -> BottleneckOutput:
         """Return a sample in training mode, the mean else; the loss `kl` is beta times the divergence."""
         with torch.autocast(latents.device.type, enabled=False):
             mean, log_variance = self.moments(latents)
@@ -68,7 +68,7 @@ class Gaussian(Bottleneck):
             if self.training:
                 code = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
             kl = divergence(mean, log_variance).mean()
-        return Squeezed(code, {"kl": self.settings.beta * kl})
+        return BottleneckOutput(code, {"kl": self.settings.beta * kl})
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return the means (batch, size)."""

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, Squeezed
+from components.bottlenecks.contract import Bottleneck, BottleneckOutput
 from components.settings import SettingError, Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -38,9 +38,9 @@ class Identity(Bottleneck):
         self.latent_shape = self.embedding_shape = (size,)
         self.code = CodeSpec(shape=(size,), levels=None)
 
-    def forward(self, latents: Tensor) -> Squeezed:
+    def forward(self, latents: Tensor) -> BottleneckOutput:
         """See :class:`Bottleneck`."""
-        return Squeezed(latents)
+        return BottleneckOutput(latents)
 
     def encode(self, latents: Tensor) -> Tensor:
         """See :class:`Bottleneck`."""

@@ -7,7 +7,7 @@ from items.code import CodeSpec
 from items.spec import ItemSpec
 
 
-def refuse_dearer(code: CodeSpec, item: ItemSpec, key: str, value: object) -> None:
+def check_bits(code: CodeSpec, item: ItemSpec, key: str, value: object) -> None:
     """Check a discrete code's price.
 
     Raises:
@@ -18,7 +18,7 @@ def refuse_dearer(code: CodeSpec, item: ItemSpec, key: str, value: object) -> No
         raise SettingError(key, value, allowed)
 
 
-def refuse_wider(item: ItemSpec, key: str, value: int) -> None:
+def check_width(item: ItemSpec, key: str, value: int) -> None:
     """Check how many real numbers a code has.
 
     Raises:

@@ -3,7 +3,7 @@
 Zeghidour et al., "SoundStream", arXiv 2107.03312, algorithm 1; the idea is older (Juang, Gray, ICASSP 1982).
 
 Shapes: a latent of (batch, 49, 16) with depth 4 makes 4 integers for each of 49 vectors, a code of (batch, 196); a
-vector's integers lie beside each other, the coarsest first.
+vector's integers lie next to each other, the coarsest first.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.bottlenecks.contract import Bottleneck, Squeezed
+from components.bottlenecks.contract import Bottleneck, BottleneckOutput
 from components.bottlenecks.gradients import straight_through
-from components.bottlenecks.rates import refuse_dearer
+from components.bottlenecks.rates import check_bits
 from components.bottlenecks.vector_quantizer import CodebookSettings, VectorQuantizer, VectorQuantizerSettings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -35,7 +35,7 @@ class ResidualQuantizerSettings(CodebookSettings):
             SettingError: the code costs more bits than the raw item.
         """
         quantizer = ResidualQuantizer(self, self.positions or positions)
-        refuse_dearer(quantizer.code, item, "depth", self.depth)
+        check_bits(quantizer.code, item, "depth", self.depth)
         return quantizer
 
 
@@ -50,7 +50,9 @@ class ResidualQuantizer(Bottleneck):
         super().__init__()
         self.depth = settings.depth
         self.latent_shape = self.embedding_shape = (positions, settings.size)
-        self.code = CodeSpec(shape=(positions * settings.depth,), levels=settings.entries, alphabets=settings.depth)
+        self.code = CodeSpec(
+            shape=(positions * settings.depth,), levels=settings.codebook_size, alphabets=settings.depth
+        )
         stage = VectorQuantizerSettings.model_validate(settings.model_dump(exclude={"kind", "depth"}))
         self.stages = nn.ModuleList(VectorQuantizer(stage, positions) for _ in range(settings.depth))
 
@@ -61,16 +63,18 @@ class ResidualQuantizer(Bottleneck):
             stage.initialize(residual)
             residual = residual - stage.embed(stage.encode(residual))
 
-    def forward(self, latents: Tensor) -> Squeezed:
-        """Return the entries' sum with the straight-through gradient; `commitment` is the sum over stages."""
+    def forward(self, latents: Tensor) -> BottleneckOutput:
+        """Return the sum of the choices with the straight-through gradient; `commitment` is the sum over stages."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.float()
-            total, commitment = torch.zeros_like(latents), latents.new_zeros(())
+            total, commitment, indices = torch.zeros_like(latents), latents.new_zeros(()), []
             for stage in self._stages():
-                squeezed = stage(latents - total)
-                total = total + squeezed.code.detach()
-                commitment = commitment + squeezed.losses["commitment"]
-        return Squeezed(straight_through(total, latents), {"commitment": commitment})
+                output: BottleneckOutput = stage(latents - total)
+                total = total + output.code.detach()
+                commitment = commitment + output.losses["commitment"]
+                indices.append(cast(Tensor, output.stored))
+        stored = torch.stack(indices, dim=-1).flatten(1)
+        return BottleneckOutput(straight_through(total, latents), {"commitment": commitment}, stored)
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions * depth), int64."""
@@ -82,25 +86,25 @@ class ResidualQuantizer(Bottleneck):
         return torch.stack(indices, dim=-1).flatten(1)
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Return the sums of entries (batch, positions, size) of indices (batch, positions * depth)."""
+        """Return the sums of vectors (batch, positions, size) of indices (batch, positions * depth)."""
         total = torch.zeros((), device=codes.device)
         for stage, indices in zip(self._stages(), self._by_stage(codes), strict=True):
             total = total + stage.embed(indices)
         return total
 
-    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
+    def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor:
         """See :class:`Bottleneck`; a stage chooses by squared distances to what the choices before it leave.
 
         Relative to the geometric mean of the spread at the first stage and of that at the choice's own: a residual is
         a difference of numbers as large as the latent, and is as inexact as they are.
         """
-        residual, regrets, spreads = latents.float(), [], []
+        residual, found, spreads = latents.float(), [], []
         for stage, indices in zip(self._stages(), self._by_stage(codes), strict=True):
             gaps, spread = stage.margins(residual, indices)
             spreads.append(spread)
-            regrets.append(gaps / spread * (spread / spreads[0]).sqrt())
+            found.append(gaps / spread * (spread / spreads[0]).sqrt())
             residual = residual - stage.embed(indices)
-        return torch.stack(regrets, dim=-1).flatten(1)
+        return torch.stack(found, dim=-1).flatten(1)
 
     def _stages(self) -> list[VectorQuantizer]:
         return [cast(VectorQuantizer, stage) for stage in self.stages]

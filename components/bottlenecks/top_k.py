@@ -14,8 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from components.bottlenecks.contract import Bottleneck, Squeezed, spread
-from components.bottlenecks.rates import refuse_wider
+from components.bottlenecks.contract import Bottleneck, BottleneckOutput, spread
+from components.bottlenecks.rates import check_width
 from components.settings import SettingError, Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -36,7 +36,7 @@ class TopKSettings(Settings):
         """
         if self.active > self.size:
             raise SettingError("active", self.active, f"must be at most size, {self.size}")
-        refuse_wider(item, "active", self.active)
+        check_width(item, "active", self.active)
         return TopK(self.size, self.active)
 
 
@@ -54,10 +54,10 @@ class TopK(Bottleneck):
         bits = min(active * (32 + math.ceil(math.log2(size))), 32 * size)
         self.code = CodeSpec(shape=(size,), levels=None, bits_per_item=float(bits))
 
-    def forward(self, latents: Tensor) -> Squeezed:
+    def forward(self, latents: Tensor) -> BottleneckOutput:
         """See :class:`Bottleneck`."""
         with torch.autocast(latents.device.type, enabled=False):
-            return Squeezed(self.encode(latents))
+            return BottleneckOutput(self.encode(latents))
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return (batch, size), at most `active` of them positive and the others 0."""
@@ -69,7 +69,7 @@ class TopK(Bottleneck):
         """See :class:`Bottleneck`."""
         return codes
 
-    def regrets(self, latents: Tensor, codes: Tensor) -> Tensor:
+    def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor:
         """See :class:`Bottleneck`; what is chosen is which units stay, by the sum of their activations.
 
         All units of an item have the same: what the sum falls short of the largest that `active` units can have.

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from components.contract import Epoch, Model, TrainingRun
 from components.models.autoencoder import AutoencoderSettings
-from components.models.contract import Epoch, Model, TrainingRun
 from components.models.pca import PCASettings
 
 ModelSettings = Annotated[PCASettings | AutoencoderSettings, Field(discriminator="kind")]

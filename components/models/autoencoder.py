@@ -9,9 +9,9 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from components.bottlenecks import Bottleneck, BottleneckSettings
+from components.bottlenecks import Bottleneck, BottleneckOutput, BottleneckSettings
+from components.contract import Epoch, Evaluation, Model, Scaling, TrainingRun, cross_entropies, squared_error
 from components.corruptions import Corruption, CorruptionSettings, NoCorruption
-from components.models.contract import Epoch, Model, Scaling, TrainingRun, cross_entropies, squared_error
 from components.networks import NetworkSettings
 from components.penalties import Activity, Penalty, PenaltySettings
 from components.settings import SettingError, Settings
@@ -132,19 +132,26 @@ class Autoencoder(Model):
         scaled = self.scaling(items)
         if self.binarize and self.training:
             scaled = scaled.bernoulli()
-        squeezed = self.bottleneck(self.encoder(self.corruption.some(scaled) if self.training else scaled))
-        activity = Activity(scaled, squeezed.code, self.encoder, self.training)
-        return {
-            **self._error(scaled, self.decoder(squeezed.code)),
-            **squeezed.losses,
-            **{penalty.kind: penalty(activity) for penalty in self.penalties},
-        }
+        output = self.bottleneck(self.encoder(self.corruption.some(scaled) if self.training else scaled))
+        return self._terms(scaled, output, self.decoder(output.code))
 
-    def figures(self, items: Tensor) -> dict[str, Tensor]:
-        """Return the squared error where the loss has none, so that models of either reconstruction can be compared."""
-        if self.reconstruction == "squared_error":
-            return {}
-        return {"squared_error": squared_error(self.scaling(items), self.decode(self.encode(items)))}
+    def evaluate(self, items: Tensor) -> Evaluation:
+        """See :class:`Model`.
+
+        The metrics hold the squared error where the loss does not, so that models of either reconstruction can be
+        compared.
+        """
+        scaled = self.scaling(items)
+        latents = self.encoder(scaled)
+        output = self.bottleneck(latents)
+        rebuilt = self.decoder(output.code)
+        metrics = {}
+        if self.reconstruction == "bernoulli":
+            metrics["squared_error"] = squared_error(scaled, rebuilt.sigmoid())
+        codes = output.stored
+        if self.code.levels and codes is None:
+            codes = self.bottleneck.encode(latents)
+        return Evaluation(self._terms(scaled, output, rebuilt), metrics, codes)
 
     def encode(self, items: Tensor) -> Tensor:
         """See :class:`Model`."""
@@ -159,13 +166,19 @@ class Autoencoder(Model):
         output: Tensor = self.decoder(self.bottleneck.embed(codes))
         return output.sigmoid() if self.reconstruction == "bernoulli" else output
 
-    def regrets(self, items: Tensor, codes: Tensor) -> Tensor | None:
+    def choice_gaps(self, items: Tensor, codes: Tensor) -> Tensor | None:
         """See :class:`Model`."""
-        return self.bottleneck.regrets(self.latents(items), codes)
+        return self.bottleneck.choice_gaps(self.latents(items), codes)
 
     def with_choices(self, items: Tensor, codes: Tensor) -> Tensor:
         """See :class:`Model`."""
         return self.bottleneck.with_choices(self.latents(items), codes)
+
+    def _terms(self, scaled: Tensor, output: BottleneckOutput, rebuilt: Tensor) -> dict[str, Tensor]:
+        """Return the loss's terms from scaled items and what bottleneck and decoder made of them."""
+        activity = Activity(scaled, output.code, self.encoder, self.training)
+        penalties = {penalty.kind: penalty(activity) for penalty in self.penalties}
+        return self._error(scaled, rebuilt) | output.losses | penalties
 
     def _error(self, items: Tensor, output: Tensor) -> dict[str, Tensor]:
         """Return the loss's first term, of scaled items and what the decoder gave, both (batch, *item.shape)."""

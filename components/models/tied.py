@@ -1,4 +1,4 @@
-"""An autoencoder of one layer and its transpose: what layers are pretrained as.
+"""An autoencoder of one layer and its transpose, as which a layer is pretrained.
 
     h = s(W x̃ + b)    y = Wᵀ h + c
 
@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.bottlenecks.identity import Identity
+from components.contract import squared_error
 from components.corruptions import Corruption
 from components.models.autoencoder import Autoencoder
-from components.models.contract import squared_error
 from components.networks.mlp import Activation, MLPSettings
-from components.penalties import Activity, Penalty
+from components.penalties import Penalty
 from components.training import TrainingSettings
 from items.spec import ItemSpec
 
@@ -46,23 +46,16 @@ class TiedAutoencoder(Autoencoder):
         super().__init__(item, encoder, Identity(width), decoder, training, corruption, penalties)
         self.within_unit = within_unit
 
-    def losses(self, items: Tensor) -> dict[str, Tensor]:
-        """See :class:`Model`."""
-        scaled = self.scaling(items)
-        code = self.encoder(self.corruption.some(scaled) if self.training else scaled)
-        activity = Activity(scaled, code, self.encoder, self.training)
-        return self._error(scaled, self.decoder(code)) | {p.kind: p(activity) for p in self.penalties}
-
     def decode(self, codes: Tensor) -> Tensor:
         """See :class:`Model`."""
         rebuilt: Tensor = self.decoder(codes)
         return rebuilt.sigmoid() if self.within_unit else rebuilt
 
-    def _error(self, scaled: Tensor, rebuilt: Tensor) -> dict[str, Tensor]:
+    def _error(self, items: Tensor, output: Tensor) -> dict[str, Tensor]:
         if not self.within_unit:
-            return {"squared_error": squared_error(scaled, rebuilt)}
-        total = F.binary_cross_entropy_with_logits(rebuilt.float(), scaled, reduction="sum")
-        return {"cross_entropy": total / len(scaled)}
+            return {"squared_error": squared_error(items, output)}
+        total = F.binary_cross_entropy_with_logits(output.float(), items, reduction="sum")
+        return {"cross_entropy": total / len(items)}
 
 
 class Transposed(nn.Module):

@@ -10,7 +10,7 @@ at one pass through the encoder and one back per sample. It holds for encoders t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -18,9 +18,6 @@ from torch import Tensor, nn
 
 from components.penalties.contract import Activity, Penalty
 from components.penalties.layers import layers
-
-if TYPE_CHECKING:
-    from components.models.autoencoder import Autoencoder
 
 ELEMENTWISE = (nn.ReLU, nn.SiLU, nn.GELU, nn.Tanh, nn.Sigmoid)
 
@@ -75,13 +72,13 @@ def estimated_squared_norms(
     return total / samples
 
 
-def jacobian_norm(model: Autoencoder, items: Tensor) -> float:
-    """Return the mean over raw items (n, *item.shape) of ‖J(x)‖_F, exact, whatever the encoder; for a few hundred."""
-    return float(jacobians(model, items).norm(dim=(1, 2)).mean())
+def jacobian_norm(encoder: nn.Module, items: Tensor) -> float:
+    """Return the mean over scaled items (n, *item.shape) of ‖J(x)‖_F, exact for any encoder; for some hundreds."""
+    return float(jacobians(encoder, items).norm(dim=(1, 2)).mean())
 
 
-def jacobians(model: Autoencoder, items: Tensor) -> Tensor:
-    """Return J(x) of raw items (n, *item.shape): of the latents by the scaled item, (n, latent values, item values)."""
-    differentiated = torch.func.jacrev(lambda item: model.encoder(item[None]).flatten())
+def jacobians(encoder: nn.Module, items: Tensor) -> Tensor:
+    """Return J(x) of scaled items (n, *item.shape): of latents by items, (n, latent values, item values)."""
+    differentiated = torch.func.jacrev(lambda item: encoder(item[None]).flatten())
     with torch.no_grad():
-        return torch.stack([differentiated(item).float().flatten(1) for item in model.scaling(items)])
+        return torch.stack([differentiated(item).float().flatten(1) for item in items])

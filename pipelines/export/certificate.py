@@ -95,11 +95,11 @@ def _count_choices(model: Model, items: Tensor, ours: Tensor, theirs: Tensor) ->
     discrete = model.code.levels is not None
     if discrete and torch.equal(ours, theirs):
         return ours.numel(), 0, 0  # the usual case, without the distances to every entry of a codebook
-    regrets = model.regrets(items, theirs)
-    if regrets is None:
+    choice_gaps = model.choice_gaps(items, theirs)
+    if choice_gaps is None:
         return 0, 0, 0
     wrong = ours != theirs if discrete else (ours != 0) != (theirs != 0)
-    different, beyond = int(wrong.sum()), int((wrong & ~(regrets <= TIE)).sum())
+    different, beyond = int(wrong.sum()), int((wrong & ~(choice_gaps <= TIE)).sum())
     if discrete:
         return ours.numel(), different, beyond
     return int((ours != 0).sum()), (different + 1) // 2, (beyond + 1) // 2

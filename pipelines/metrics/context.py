@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components import metrics as item_metrics
+from components import codebook_use
 from components.data.contract import PreparedDataset
 from components.data.schema import SplitName
 from items.code import CodeSpec
 from items.spec import ItemSpec
+from pipelines.metrics import codes, errors
 from pipelines.project import StageError
 from serving.bundle import Bundle
 
@@ -82,7 +83,7 @@ class EvaluationContext:
     @cached_property
     def squared_errors(self) -> Array:
         """Squared errors of the rebuilt items, each summed over the item's values, (n,)."""
-        return item_metrics.squared_errors(self.scaled, self.rebuilt)
+        return errors.squared_errors(self.scaled, self.rebuilt)
 
     @cached_property
     def features(self) -> Array:
@@ -111,9 +112,9 @@ class EvaluationContext:
 
         Each variable of a categorical code and each bit is a codebook of its own.
         """
-        return item_metrics.code_counts(self.codes, self.code.levels or 1, self.code.alphabets)
+        return codebook_use.code_counts(self.codes, self.code.levels or 1, self.code.alphabets)
 
     @cached_property
     def position_entropies(self) -> Array:
         """The entropy in bits of each element of the codes, (elements,); only of discrete codes."""
-        return item_metrics.position_entropies(self.codes)
+        return codes.position_entropies(self.codes)

@@ -122,7 +122,7 @@ def respond(name: str, run: Path, item: ItemSpec, items: Array, errors: Array) -
     raw = as_tensor(items)
     with torch.no_grad():
         latents = model.latents(raw).flatten(1)
-    found = jacobians(model, raw)
+    found = jacobians(model.encoder, model.scaling(raw))
     norms = found.norm(dim=(1, 2)).numpy()
     distance = float((latents - latents.roll(1, 0)).norm(dim=1).mean())
     spectrum = torch.linalg.svdvals(found).mean(0).numpy()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from components import metrics
+from pipelines.metrics.subspaces import principal_angles
 from pipelines.project import StageError
 from pipelines.studies.bundles import open_bundle, squared_errors
 from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
@@ -63,7 +63,7 @@ def write(
     """Write the page."""
     bundles = {key: open_bundle(folder) for key, folder in (("pca", pca), ("linear", linear))}
     errors = {"pca": squared_errors(pca_evaluation), "linear": squared_errors(linear_evaluation)}
-    angles = metrics.principal_angles(spanned(bundles["linear"]), spanned(bundles["pca"]))
+    angles = principal_angles(spanned(bundles["linear"]), spanned(bundles["pca"]))
     made_from = {experiments[key]: bundle.manifest.digest for key, bundle in bundles.items()}
     page = describe(study, experiments, errors, angles, made_from)
     write_page(out, page, {"angles.png": draw_angles(angles)})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from components.models.contract import Trainable
+from components.contract import Trainable
 from components.training import as_tensor
 from pipelines.settings.spaces import corners
 from pipelines.sweep.plan import Sweep

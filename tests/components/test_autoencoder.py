@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from components.contract import Scaling
 from components.models import AutoencoderSettings
 from components.models.autoencoder import Autoencoder
-from components.models.contract import Scaling
 from components.settings import SettingError
 from items.spec import ItemSpec
 
 IDENTITY = {"kind": "identity", "size": 6}
-CODEBOOK = {"kind": "vector_quantizer", "entries": 16, "size": 3}
+CODEBOOK = {"kind": "vector_quantizer", "codebook_size": 16, "size": 3}
 MLP = {"kind": "mlp", "hidden": [24]}
 CONV = {"kind": "conv", "channels": 8}
 
@@ -60,7 +60,7 @@ def test_real_codes_have_the_latents_shape_and_decode_to_items(digit: ItemSpec, 
     assert codes.shape == (10, *model.code.shape) == (10, 6)
     assert torch.equal(model.embed(codes), codes)
     assert model.decode(codes).shape == (10, 8, 8, 1)
-    assert model.regrets(items, codes) is None
+    assert model.choice_gaps(items, codes) is None
 
 
 @pytest.mark.parametrize(("network", "positions"), [(MLP, 1), (CONV, 4)], ids=["mlp", "conv"])
@@ -76,7 +76,7 @@ def test_discrete_codes_are_integers_in_range(
     assert 0 <= codes.min() < codes.max() < 16
     assert model.embed(codes).shape == (10, positions, 3)
     assert model.decode(codes).shape == (10, 8, 8, 1)
-    assert torch.equal(model.regrets(items, codes), torch.zeros(codes.shape))
+    assert torch.equal(model.choice_gaps(items, codes), torch.zeros(codes.shape))
 
 
 @pytest.mark.parametrize("bottleneck", [IDENTITY, CODEBOOK], ids=["identity", "codebook"])
@@ -119,7 +119,7 @@ def test_bytes_become_zero_to_one_and_floats_stay() -> None:
     [
         (CONV, IDENTITY, "network.kind"),
         (MLP, {"kind": "identity", "size": 13}, "bottleneck.size"),
-        (MLP, {"kind": "vector_quantizer", "entries": 4, "size": 2, "positions": 500}, "bottleneck.entries"),
+        (MLP, CODEBOOK | {"codebook_size": 4, "positions": 500}, "bottleneck.codebook_size"),
     ],
 )
 def test_a_part_that_cannot_work_names_its_path(network: dict[str, Any], bottleneck: dict[str, Any], key: str) -> None:

@@ -9,11 +9,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from components.contract import cross_entropies
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
-from components.models.contract import cross_entropies
 from components.settings import SettingError
-from components.training import measure
+from components.training import mean_metrics
 from items.spec import ItemSpec
 
 VECTOR = ItemSpec(kind="vector", shape=(9,), dtype="float32")
@@ -54,19 +54,19 @@ def test_the_loss_is_the_cross_entropy_of_the_probabilities_that_decode_gives(di
     assert losses["cross_entropy"].item() == pytest.approx(each.flatten(1).sum(1).mean().item(), rel=1e-5)
 
 
-def test_the_squared_error_is_measured_beside_the_loss_and_not_summed_into_it(digit: ItemSpec, items: Tensor) -> None:
+def test_the_squared_error_is_a_metric_beside_the_loss_and_not_summed_into_it(digit: ItemSpec, items: Tensor) -> None:
     model = built(digit, bottleneck={"kind": "gaussian", "size": 6})
-    figures = measure(model, items)
-    assert figures["loss"] == pytest.approx(figures["cross_entropy"] + figures["kl"], rel=1e-6)
+    metrics = mean_metrics(model, items)
+    assert metrics["loss"] == pytest.approx(metrics["cross_entropy"] + metrics["kl"], rel=1e-6)
     expected = (items / 255.0 - model.decode(model.encode(items))).square().flatten(1).sum(1).mean()
-    assert figures["squared_error"] == pytest.approx(expected.item(), rel=1e-5)
+    assert metrics["squared_error"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_squared_error_loss_is_counted_once(digit: ItemSpec, items: Tensor) -> None:
     model = built(digit, reconstruction="squared_error")
-    assert model.figures(items) == {}
-    figures = measure(model, items)
-    assert figures["loss"] == figures["squared_error"]
+    assert model.evaluate(items).metrics == {}
+    metrics = mean_metrics(model, items)
+    assert metrics["loss"] == metrics["squared_error"]
 
 
 def test_training_lowers_the_cross_entropy_below_that_of_the_mean_item(digit: ItemSpec, digits: np.ndarray) -> None:

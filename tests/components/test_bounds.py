@@ -14,9 +14,9 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal
 from components.bottlenecks import BinarySettings, CategoricalSettings, GaussianSettings
 from components.bottlenecks.contract import Bottleneck
 from components.bounds import active_variables, measure_bounds
+from components.contract import cross_entropies
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
-from components.models.contract import cross_entropies
 from components.settings import SettingError
 from items.spec import ItemSpec
 

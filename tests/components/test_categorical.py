@@ -101,11 +101,11 @@ def test_the_gradient_is_that_of_the_relaxed_sample_even_where_the_sample_is_har
 def test_a_choice_is_regretted_by_how_far_its_logit_falls_short() -> None:
     made = categorical(2, 3)
     latents = torch.tensor([[[1.0, 3.0, 2.0], [0.0, -1.0, 0.0]]])
-    assert torch.equal(made.regrets(latents, made.encode(latents)), torch.zeros(1, 2))
+    assert torch.equal(made.choice_gaps(latents, made.encode(latents)), torch.zeros(1, 2))
     spread = (math.sqrt(2 / 3) + math.sqrt(2 / 9)) / 2  # of 1, 3, 2 and of 0, -1, 0
     for offset in (0.0, 1e6):
-        regrets = made.regrets(latents + offset, torch.tensor([[0, 2]]))
-        np.testing.assert_allclose(regrets.numpy(), [[2 / spread, 0.0]])
+        choice_gaps = made.choice_gaps(latents + offset, torch.tensor([[0, 2]]))
+        np.testing.assert_allclose(choice_gaps.numpy(), [[2 / spread, 0.0]])
 
 
 def test_a_temperature_that_would_rise_is_an_error_that_names_it() -> None:

@@ -14,7 +14,7 @@ from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption, Sa
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.state import State
-from components.training import measure
+from components.training import mean_metrics
 from items.spec import ItemSpec
 
 NOISES: list[dict[str, Any]] = [
@@ -136,7 +136,7 @@ def test_measuring_and_encoding_are_of_clean_items_and_draw_nothing(
     noisy, plain = built(digit, noise).train(), built(digit, {"kind": "none"}).train()
     before = torch.get_rng_state()
     assert torch.equal(noisy.encode(items), plain.encode(items))
-    assert measure(noisy, items) == measure(plain, items)
+    assert mean_metrics(noisy, items) == mean_metrics(plain, items)
     assert torch.equal(torch.get_rng_state(), before)
 
 

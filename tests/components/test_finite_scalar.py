@@ -66,13 +66,13 @@ def test_indices_count_in_mixed_radix_with_the_first_dimension_fastest() -> None
 def test_the_gradient_is_that_of_the_bounded_latents() -> None:
     made = finite_scalar((5, 8))
     latents = torch.tensor([[[0.3, -0.8]]], requires_grad=True)
-    squeezed = made(latents)
-    squeezed.code.sum().backward()
+    output = made(latents)
+    output.code.sum().backward()
     slopes = []
     for value, count, shift in [(0.3, 5, 0.0), (-0.8, 8, math.tan(0.5 / (7 * 0.999 / 2)))]:
         slopes.append((count - 1) * 0.999 / 2 / (count // 2) / math.cosh(value + shift) ** 2)
     torch.testing.assert_close(latents.grad, torch.tensor([[slopes]]))
-    assert squeezed.losses == {}
+    assert output.losses == {}
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest_level(
     bounded = torch.tensor([0.4, -1.2])
     latents = torch.atanh(bounded / (4 * 0.999 / 2))[None, None]
     assert made.encode(latents).item() == 2 + 5 * 1
-    assert made.regrets(latents, torch.tensor([[7]])).abs().max() < 1e-7
+    assert made.choice_gaps(latents, torch.tensor([[7]])).abs().max() < 1e-7
     # 1 instead of 0: 0.6 away and not 0.4; -2 instead of -1: 0.8 away and not 0.2; the worse of the two counts.
-    torch.testing.assert_close(made.regrets(latents, torch.tensor([[3 + 5 * 1]])), torch.tensor([[0.2 / 5]]))
-    torch.testing.assert_close(made.regrets(latents, torch.tensor([[3 + 5 * 0]])), torch.tensor([[0.6 / 5]]))
+    torch.testing.assert_close(made.choice_gaps(latents, torch.tensor([[3 + 5 * 1]])), torch.tensor([[0.2 / 5]]))
+    torch.testing.assert_close(made.choice_gaps(latents, torch.tensor([[3 + 5 * 0]])), torch.tensor([[0.6 / 5]]))
 
 
 def test_positions_in_the_settings_win_over_the_networks() -> None:

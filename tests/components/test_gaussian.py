@@ -82,6 +82,6 @@ def test_a_code_wider_than_the_item_is_an_error_that_names_size() -> None:
 
 def test_bf16_autocast_does_not_blur_the_mean() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        squeezed = gaussian(1).eval()(torch.tensor([[1.002, 0.0]]))
-    assert squeezed.code.item() == pytest.approx(1.002, abs=1e-6)
-    assert squeezed.losses["kl"].dtype == torch.float32
+        output = gaussian(1).eval()(torch.tensor([[1.002, 0.0]]))
+    assert output.code.item() == pytest.approx(1.002, abs=1e-6)
+    assert output.losses["kl"].dtype == torch.float32

@@ -17,12 +17,12 @@ def test_a_real_code_costs_32_bits_a_number() -> None:
 def test_latents_pass_through_untouched() -> None:
     bottleneck = IdentitySettings(size=6).build(ITEM, 9)
     latents = torch.randn(4, 6)
-    squeezed = bottleneck(latents)
+    output = bottleneck(latents)
     assert bottleneck.latent_shape == bottleneck.code.shape == (6,)
-    assert torch.equal(squeezed.code, latents)
-    assert squeezed.losses == {}
+    assert torch.equal(output.code, latents)
+    assert output.losses == {}
     assert torch.equal(bottleneck.embed(bottleneck.encode(latents)), latents)
-    assert bottleneck.regrets(latents, latents) is None
+    assert bottleneck.choice_gaps(latents, latents) is None
 
 
 def test_a_code_wider_than_the_item_is_an_error_that_names_size() -> None:

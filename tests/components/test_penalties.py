@@ -17,7 +17,7 @@ from components.models.autoencoder import Autoencoder
 from components.networks.mlp import ACTIVATIONS
 from components.penalties import Activity, ContractiveSettings, KLSparsitySettings, L1Settings, jacobian_norm
 from components.penalties.contractive import ELEMENTWISE, estimated_squared_norms, squared_norms
-from components.training import measure
+from components.training import mean_metrics
 from items.spec import ItemSpec
 
 PENALTIES: list[dict[str, Any]] = [
@@ -187,7 +187,7 @@ def test_measuring_the_contractive_term_repeats_and_leaves_the_random_state(
 ) -> None:
     model = built(digit, {"kind": "contractive", "weight": 2}, network=network)
     before = torch.get_rng_state()
-    first, second = measure(model, items), measure(model, items)
+    first, second = mean_metrics(model, items), mean_metrics(model, items)
     assert first == second
     assert first["contractive"] > 0
     assert torch.equal(torch.get_rng_state(), before)
@@ -199,7 +199,7 @@ def test_jacobian_norm_is_the_mean_frobenius_norm(digit: ItemSpec, items: Tensor
     for network in (DEEP, ONE_LAYER, {"kind": "conv", "channels": 4}):
         model = built(digit, network=network)
         expected = jacobians(model, items).flatten(1).norm(dim=1).mean().item()
-        assert jacobian_norm(model, items) == pytest.approx(expected, rel=1e-4)
+        assert jacobian_norm(model.encoder, model.scaling(items)) == pytest.approx(expected, rel=1e-4)
 
 
 @penalties
@@ -224,7 +224,7 @@ def test_a_term_is_named_as_its_kind_and_weighted(digit: ItemSpec, items: Tensor
     [
         (PENALTIES[0], lambda model, items: model.encode(items).abs().sum(1).mean().item()),
         (PENALTIES[1], lambda model, items: (model.encode(items).sigmoid().mean(0) - 0.1).abs().mean().item()),
-        (PENALTIES[2], jacobian_norm),
+        (PENALTIES[2], lambda model, items: jacobian_norm(model.encoder, model.scaling(items))),
     ],
     ids=["l1", "kl_sparsity", "contractive"],
 )

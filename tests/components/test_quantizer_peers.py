@@ -4,9 +4,9 @@ Where the two mean the same and write it another way, a helper or a comment here
 
 - losses: theirs are means over all numbers, ours sums over an item's numbers (`NUMBERS`), averaged over items;
 - moving averages: theirs are counts a batch and start at 1, ours are shares of a batch and start even; `peer` starts
-  theirs where ours start, at VECTORS / ENTRIES;
+  theirs where ours start, at VECTORS / CODEBOOK;
 - theirs smooths the counts by `eps`, ours divides by them: `eps` is 0 here;
-- dead entries: their threshold is a count, ours a share of an even use.
+- dead vectors: their threshold is a count, ours a share of an even use.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from components.bottlenecks.vector_quantizer import VectorQuantizer
 from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(28, 28, 1), dtype="uint8")
-ITEMS, POSITIONS, SIZE, ENTRIES, DECAY, COMMITMENT = 40, 5, 4, 8, 0.9, 0.3
+ITEMS, POSITIONS, SIZE, CODEBOOK, DECAY, COMMITMENT = 40, 5, 4, 8, 0.9, 0.3
 VECTORS, NUMBERS = ITEMS * POSITIONS, POSITIONS * SIZE
-EVEN = VECTORS / ENTRIES
+EVEN = VECTORS / CODEBOOK
 
 
 def latents(seed: int = 1) -> Tensor:
@@ -42,14 +42,14 @@ def latents(seed: int = 1) -> Tensor:
 
 def quantizer(**options: Any) -> VectorQuantizer:
     torch.manual_seed(0)
-    chosen = {"entries": ENTRIES, "size": SIZE, "commitment": COMMITMENT, "decay": DECAY, "revive_below": 0.0} | options
-    return VectorQuantizerSettings(**chosen).build(ITEM, POSITIONS)
+    settings = {"codebook_size": CODEBOOK, "size": SIZE, "commitment": COMMITMENT, "decay": DECAY, "revive_below": 0.0}
+    return VectorQuantizerSettings(**settings | options).build(ITEM, POSITIONS)
 
 
 def peer(ours: VectorQuantizer, **options: Any) -> VectorQuantize:
     """Return theirs with our codebook, and with counts and sums that mean the same as ours."""
     chosen = {"decay": DECAY, "commitment_weight": COMMITMENT, "eps": 0.0, "rotation_trick": False} | options
-    theirs = VectorQuantize(dim=SIZE, codebook_size=ENTRIES, **chosen)
+    theirs = VectorQuantize(dim=SIZE, codebook_size=CODEBOOK, **chosen)
     give(ours, theirs)
     return theirs
 
@@ -82,14 +82,14 @@ def test_codes_gradients_and_commitment_are_the_peers(name: str) -> None:
     theirs = peer(ours, **OPTIONS[name][1])
     mine, same = latents().requires_grad_(), latents().requires_grad_()
     indices = ours.encode(mine.detach())
-    squeezed, (code, chosen, loss) = ours(mine), theirs(same)
-    assert len(indices.unique()) == ENTRIES
+    output, (code, chosen, loss) = ours(mine), theirs(same)
+    assert len(indices.unique()) == CODEBOOK
     assert torch.equal(indices, chosen)
-    torch.testing.assert_close(squeezed.code, code)
-    torch.testing.assert_close(gradient(squeezed.code, mine), gradient(code, same))
-    torch.testing.assert_close(squeezed.losses["commitment"], loss * NUMBERS)
+    torch.testing.assert_close(output.code, code)
+    torch.testing.assert_close(gradient(output.code, mine), gradient(code, same))
+    torch.testing.assert_close(output.losses["commitment"], loss * NUMBERS)
     torch.testing.assert_close(
-        torch.autograd.grad(squeezed.losses["commitment"], mine)[0],
+        torch.autograd.grad(output.losses["commitment"], mine)[0],
         torch.autograd.grad(loss, same)[0] * NUMBERS,
         atol=1e-6,
         rtol=1e-5,
@@ -146,7 +146,7 @@ def test_a_dead_entry_is_revived_as_the_peers_is() -> None:
         ours(everywhere)
         theirs(everywhere)
     revived = (ours.codebook - everywhere[0, 0]).norm(dim=-1) < 1e-6
-    assert revived.sum() == ENTRIES - 1
+    assert revived.sum() == CODEBOOK - 1
     torch.testing.assert_close(ours.codebook, theirs.codebook)
     torch.testing.assert_close(ours.counts * VECTORS, theirs._codebook.cluster_size[0])
     torch.testing.assert_close(ours.sums * VECTORS, theirs._codebook.embed_avg[0])
@@ -154,10 +154,10 @@ def test_a_dead_entry_is_revived_as_the_peers_is() -> None:
 
 def test_the_rotations_gradient_is_that_of_the_peer() -> None:
     torch.manual_seed(0)
-    given, entries = torch.randn(3, 20, 5, requires_grad=True), torch.randn(3, 20, 5)
-    torch.testing.assert_close(rotated_through(entries, given), rotate_to(given, entries))
+    given, vectors = torch.randn(3, 20, 5, requires_grad=True), torch.randn(3, 20, 5)
+    torch.testing.assert_close(rotated_through(vectors, given), rotate_to(given, vectors))
     torch.testing.assert_close(
-        gradient(rotated_through(entries, given), given), gradient(rotate_to(given, entries), given)
+        gradient(rotated_through(vectors, given), given), gradient(rotate_to(given, vectors), given)
     )
 
 
@@ -188,19 +188,19 @@ def test_finite_scalar_codes_and_gradients_are_the_peers(levels: tuple[int, ...]
     clear = ((bounded - bounded.round()).abs() < 0.5 - hair).all(-1)
     assert clear.float().mean() > 0.5
     mine, same = many.clone().requires_grad_(), many.clone().requires_grad_()
-    squeezed, (code, indices) = ours(mine), theirs(same)
+    output, (code, indices) = ours(mine), theirs(same)
     assert torch.equal(ours.encode(many)[clear], indices.long()[clear])
-    torch.testing.assert_close(squeezed.code[clear], code[clear])
-    torch.testing.assert_close(gradient(squeezed.code, mine), gradient(code, same), atol=5e-3, rtol=slope)
+    torch.testing.assert_close(output.code[clear], code[clear])
+    torch.testing.assert_close(gradient(output.code, mine), gradient(code, same), atol=5e-3, rtol=slope)
 
 
 def residual(depth: int = 3) -> tuple[ResidualQuantizer, ResidualVQ]:
     torch.manual_seed(0)
     ours = ResidualQuantizerSettings(
-        depth=depth, entries=ENTRIES, size=SIZE, commitment=COMMITMENT, decay=DECAY, revive_below=0.0
+        depth=depth, codebook_size=CODEBOOK, size=SIZE, commitment=COMMITMENT, decay=DECAY, revive_below=0.0
     ).build(ITEM, POSITIONS)
     shared = {"decay": DECAY, "commitment_weight": COMMITMENT, "eps": 0.0, "rotation_trick": False}
-    theirs = ResidualVQ(dim=SIZE, num_quantizers=depth, codebook_size=ENTRIES, **shared)
+    theirs = ResidualVQ(dim=SIZE, num_quantizers=depth, codebook_size=CODEBOOK, **shared)
     for mine, same in zip(ours.stages, theirs.layers, strict=True):
         give(mine, same)
     return ours, theirs
@@ -210,12 +210,12 @@ def test_residual_codes_commitment_and_codebooks_are_the_peers() -> None:
     ours, theirs = residual()
     mine, same = latents().requires_grad_(), latents().requires_grad_()
     expected = ours.encode(mine.detach())
-    squeezed, (code, indices, losses) = ours(mine), theirs(same)
+    output, (code, indices, losses) = ours(mine), theirs(same)
     assert torch.equal(expected, indices.flatten(1))
-    torch.testing.assert_close(squeezed.code, code)
-    torch.testing.assert_close(squeezed.losses["commitment"], losses.sum() * NUMBERS)
+    torch.testing.assert_close(output.code, code)
+    torch.testing.assert_close(output.losses["commitment"], losses.sum() * NUMBERS)
     torch.testing.assert_close(
-        torch.autograd.grad(squeezed.losses["commitment"], mine)[0],
+        torch.autograd.grad(output.losses["commitment"], mine)[0],
         torch.autograd.grad(losses.sum(), same)[0] * NUMBERS,
         atol=1e-6,
         rtol=1e-5,

@@ -16,9 +16,12 @@ from items.spec import ItemSpec
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 
 
-def residual(depth: int, entries: int = 16, size: int = 4, positions: int = 3, **settings: float) -> ResidualQuantizer:
+def residual(
+    depth: int, codebook_size: int = 16, size: int = 4, positions: int = 3, **options: float
+) -> ResidualQuantizer:
     torch.manual_seed(0)
-    return ResidualQuantizerSettings(depth=depth, entries=entries, size=size, **settings).build(ITEM, positions)
+    settings = ResidualQuantizerSettings(depth=depth, codebook_size=codebook_size, size=size, **options)
+    return settings.build(ITEM, positions)
 
 
 def latents(items: int = 200) -> Tensor:
@@ -26,7 +29,7 @@ def latents(items: int = 200) -> Tensor:
 
 
 def by_hand(made: ResidualQuantizer, given: Tensor) -> tuple[np.ndarray, np.ndarray, float]:
-    """Codes, sums of entries and the commitment, one vector at a time."""
+    """Codes, sums of vectors and the commitment, one vector at a time."""
     codes, sums, commitment = [], np.zeros(given.shape), 0.0
     for place in np.ndindex(given.shape[:2]):
         left = given[place].double().numpy()
@@ -69,27 +72,27 @@ def test_more_depth_leaves_less_error() -> None:
 
 
 def test_one_stage_is_the_plain_vector_quantizer() -> None:
-    plain = VectorQuantizerSettings(entries=16, size=4).build(ITEM, 3)
+    plain = VectorQuantizerSettings(codebook_size=16, size=4).build(ITEM, 3)
     made = residual(1)
     plain.load_state_dict(made.stages[0].state_dict())
     for _ in range(3):  # the codebooks move alike too
         torch.manual_seed(0)
         expected = plain(latents())
         torch.manual_seed(0)
-        squeezed = made(latents())
-        assert torch.equal(squeezed.code, expected.code)
-        assert torch.equal(squeezed.losses["commitment"], expected.losses["commitment"])
+        output = made(latents())
+        assert torch.equal(output.code, expected.code)
+        assert torch.equal(output.losses["commitment"], expected.losses["commitment"])
     assert torch.equal(made.encode(latents()), plain.encode(latents()))
     assert torch.equal(
-        made.regrets(latents(), made.encode(latents())), plain.regrets(latents(), plain.encode(latents()))
+        made.choice_gaps(latents(), made.encode(latents())), plain.choice_gaps(latents(), plain.encode(latents()))
     )
 
 
 def test_gradient_is_the_identitys_plus_each_stages_commitment() -> None:
     made, given = residual(3).eval(), latents(6).requires_grad_()
     downstream = torch.randn(6, 3, 4)
-    squeezed = made(given)
-    ((squeezed.code * downstream).sum() + squeezed.losses["commitment"]).backward()
+    output = made(given)
+    ((output.code * downstream).sum() + output.losses["commitment"]).backward()
     expected, left = downstream.clone(), given.detach().clone()
     for stage in made.stages:
         left = left - stage.embed(stage.encode(left))
@@ -106,28 +109,30 @@ def test_every_stages_codebook_moves_while_training_and_none_else() -> None:
     assert not any(torch.equal(stage.codebook, old) for stage, old in zip(made.stages, before, strict=True))
 
 
-@pytest.mark.parametrize(("depth", "entries", "positions", "bits"), [(4, 16, 3, 48), (3, 10, 2, 6 * math.log2(10))])
-def test_bits_are_positions_times_depth_times_log2_of_entries(
-    depth: int, entries: int, positions: int, bits: float
+@pytest.mark.parametrize(
+    ("depth", "codebook_size", "positions", "bits"), [(4, 16, 3, 48), (3, 10, 2, 6 * math.log2(10))]
+)
+def test_bits_are_positions_times_depth_times_log2_of_the_codebooks_size(
+    depth: int, codebook_size: int, positions: int, bits: float
 ) -> None:
-    made = residual(depth, entries, positions=positions)
+    made = residual(depth, codebook_size, positions=positions)
     assert made.code.bits_per_item == pytest.approx(bits)
     assert made.code.shape == (positions * depth,)
-    assert made.code.levels == entries
+    assert made.code.levels == codebook_size
 
 
 def test_a_wrong_choice_is_regretted_where_it_was_made_and_excused_after_it() -> None:
-    made, given = residual(2, entries=3, size=1, positions=1).eval(), torch.tensor([[[4.9]]])
+    made, given = residual(2, codebook_size=3, size=1, positions=1).eval(), torch.tensor([[[4.9]]])
     made.stages[0].codebook.copy_(torch.tensor([[0.0], [10.0], [100.0]]))
     made.stages[1].codebook.copy_(torch.tensor([[5.0], [-5.0], [0.0]]))
     assert made.encode(given).tolist() == [[0, 0]]
-    assert torch.equal(made.regrets(given, torch.tensor([[0, 0]])), torch.zeros(1, 2))
+    assert torch.equal(made.choice_gaps(given, torch.tensor([[0, 0]])), torch.zeros(1, 2))
     # 10 is the worse first choice by 5.1² - 4.9² = 2; -5 is then the best second one.
     first = np.std([4.9**2, 5.1**2, 95.1**2])
-    np.testing.assert_allclose(made.regrets(given, torch.tensor([[1, 1]])), [[2 / first, 0.0]], rtol=1e-5)
+    np.testing.assert_allclose(made.choice_gaps(given, torch.tensor([[1, 1]])), [[2 / first, 0.0]], rtol=1e-5)
     # After it 0 leaves -5.1 instead of -0.1.
     second = (5.1**2 - 0.1**2) / math.sqrt(first * np.std([10.1**2, 0.1**2, 5.1**2]))
-    np.testing.assert_allclose(made.regrets(given, torch.tensor([[1, 2]])), [[2 / first, second]], rtol=1e-5)
+    np.testing.assert_allclose(made.choice_gaps(given, torch.tensor([[1, 2]])), [[2 / first, second]], rtol=1e-5)
 
 
 def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_depth() -> None:

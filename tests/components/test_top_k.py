@@ -69,11 +69,11 @@ def test_kept_units_are_regretted_by_what_their_sum_falls_short_of_the_largest()
     made, latents = top_k(4, 2), torch.tensor([[3.0, -5.0, 1.0, 2.0]])
     spread = np.std([3, -5, 1, 2])
     for kept, short in (((3, 0, 0, 2), 0), ((3, 0, 1, 0), 1), ((0, 0, 1, 2), 2), ((3, 0, 0, 0), 2), ((0,) * 4, 5)):
-        regrets = made.regrets(latents, torch.tensor([kept]))
-        np.testing.assert_allclose(regrets.numpy(), [[short / spread] * 4])
-    assert made.regrets(latents, torch.tensor([[3, 0, 1, 2]])).min() == np.inf
+        choice_gaps = made.choice_gaps(latents, torch.tensor([kept]))
+        np.testing.assert_allclose(choice_gaps.numpy(), [[short / spread] * 4])
+    assert made.choice_gaps(latents, torch.tensor([[3, 0, 1, 2]])).min() == np.inf
     # An offset moves what is below 0 as well, so only where all of it is above does nothing change.
-    above = made.regrets(latents + 1e6, torch.tensor([[3, 0, 1, 0]]))
+    above = made.choice_gaps(latents + 1e6, torch.tensor([[3, 0, 1, 0]]))
     np.testing.assert_allclose(above.numpy(), [[1 / spread] * 4])
 
 

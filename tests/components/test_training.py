@@ -15,7 +15,7 @@ from components import training
 from components.models import AutoencoderSettings, Epoch, Model, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.state import State
-from components.training import Diverged, TrainingSettings, as_tensor, descend, measure
+from components.training import Diverged, TrainingSettings, as_tensor, descend, mean_metrics
 from items.code import CodeSpec
 from items.spec import ItemSpec
 
@@ -23,7 +23,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "identity": {"network": {"kind": "mlp", "hidden": [32]}, "bottleneck": {"kind": "identity", "size": 8}},
     "vector_quantizer": {
         "network": {"kind": "conv", "channels": 16, "downsample": 2},
-        "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4, "decay": 0.9, "revive_below": 0.2},
+        "bottleneck": {"kind": "vector_quantizer", "codebook_size": 32, "size": 4, "decay": 0.9, "revive_below": 0.2},
     },
 }
 
@@ -111,7 +111,7 @@ def test_a_finished_run_has_nothing_left_to_resume(digit: ItemSpec, four_epochs:
 def test_training_learns_digits(digit: ItemSpec, digits: np.ndarray, name: str) -> None:
     run = TrainingRun(digits[:1500], digits[1500:], epochs=8, seed=0)
     model = autoencoder(digit, name, learning_rate=1e-2)
-    untrained = measure(model, torch.tensor(digits[1500:]))["squared_error"]
+    untrained = mean_metrics(model, torch.tensor(digits[1500:]))["squared_error"]
     epochs = list(model.fit(run))
     # The variance of the items is what the best constant guess would leave.
     variance = (digits[1500:] / 255.0).var(0).sum()
@@ -169,7 +169,7 @@ def test_every_item_is_seen_once_an_epoch_in_a_new_order(monkeypatch: pytest.Mon
 
 
 def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "MEASURE_BATCH", 4)
+    monkeypatch.setattr(training, "EVALUATION_BATCH", 4)
     settings = TrainingSettings(batch_size=4, learning_rate=1e-12)
     (epoch,) = descend(Witness(weight=2.0), settings, numbered(9, epochs=1))
     for split in ("train", "validation"):
@@ -179,8 +179,8 @@ def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyP
 
 
 def test_codebook_figures_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "MEASURE_BATCH", 1)
-    measured = measure(Witness(), torch.arange(6.0)[:, None])
+    monkeypatch.setattr(training, "EVALUATION_BATCH", 1)
+    measured = mean_metrics(Witness(), torch.arange(6.0)[:, None])
     assert (measured["codebook_usage"], measured["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
     assert measured["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
     assert measured["codebook_perplexity_worst"] == pytest.approx(1)
@@ -189,7 +189,7 @@ def test_codebook_figures_are_of_the_whole_split_and_of_each_variable(monkeypatc
 def test_measuring_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
     model = autoencoder(digit, "vector_quantizer").train()
     before = model.bottleneck.codebook.clone()
-    measure(model, torch.tensor(digits[:100]))
+    mean_metrics(model, torch.tensor(digits[:100]))
     assert torch.equal(model.bottleneck.codebook, before)
 
 
@@ -347,7 +347,7 @@ def test_an_averaged_epochs_weights_are_those_that_were_validated(
     model, other = autoencoder(digit, name, batch_size=4), autoencoder(digit, name, seed=9)
     epoch = next(model.fit(four_epochs))
     other.load_state_dict(epoch.weights)
-    validation = measure(other, torch.tensor(four_epochs.validation))
+    validation = mean_metrics(other, torch.tensor(four_epochs.validation))
     assert {f"validation_{key}": value for key, value in validation.items()}.items() <= epoch.metrics.items()
     assert not torch.equal(epoch.weights["encoder.1.weight"], model.state_dict()["encoder.1.weight"])
     if name == "vector_quantizer":  # the codebook is no mean: it is that of the last step

@@ -19,11 +19,13 @@ ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 
 
 def quantizer(codebook: list[list[float]] | Tensor, positions: int = 1, **settings: float) -> VectorQuantizer:
-    """Build a quantizer whose entries are `codebook`, each evenly used so far."""
-    entries = torch.as_tensor(codebook, dtype=torch.float32)
-    made = VectorQuantizer(VectorQuantizerSettings(entries=len(entries), size=entries.shape[1], **settings), positions)
-    made.codebook.copy_(entries)
-    made.sums.copy_(entries / len(entries))
+    """Build a quantizer with the vectors of `codebook`, each evenly used so far."""
+    vectors = torch.as_tensor(codebook, dtype=torch.float32)
+    size, dimensions = vectors.shape
+    chosen = VectorQuantizerSettings(codebook_size=size, size=dimensions, **settings)
+    made = VectorQuantizer(chosen, positions)
+    made.codebook.copy_(vectors)
+    made.sums.copy_(vectors / len(vectors))
     return made
 
 
@@ -50,8 +52,8 @@ def test_each_vector_gets_its_nearest_entry(random_quantizer: VectorQuantizer) -
 def test_gradient_is_the_identitys_plus_the_commitments(random_quantizer: VectorQuantizer) -> None:
     latents = torch.randn(4, 7, 5, requires_grad=True)
     downstream = torch.randn(4, 7, 5)
-    squeezed = random_quantizer(latents)
-    ((squeezed.code * downstream).sum() + squeezed.losses["commitment"]).backward()
+    output = random_quantizer(latents)
+    ((output.code * downstream).sum() + output.losses["commitment"]).backward()
     nearest = random_quantizer.embed(random_quantizer.encode(latents.detach()))
     expected = downstream + 0.25 * 2 * (latents.detach() - nearest) / len(latents)
     torch.testing.assert_close(latents.grad, expected)
@@ -114,7 +116,7 @@ def test_a_dead_entry_is_revived_for_good() -> None:
     torch.testing.assert_close(made.codebook[2], revived)
 
 
-def test_entries_in_use_are_not_revived() -> None:
+def test_vectors_in_use_are_not_revived() -> None:
     made = quantizer([[0.0], [5.0]], revive_below=0.1)
     made(torch.tensor([[[0.0]], [[0.0]], [[5.0]], [[5.0]]]))
     torch.testing.assert_close(made.codebook, torch.tensor([[0.0], [5.0]]))
@@ -188,52 +190,54 @@ def test_more_k_means_centres_than_vectors_start_near_vectors_and_are_no_copies(
     assert (same - 1).abs().max() < 0.01
 
 
-@pytest.mark.parametrize(("entries", "positions", "bits"), [(512, 49, 441), (2, 3, 3), (10, 2, 2 * math.log2(10))])
-def test_bits_are_positions_times_log2_of_entries(entries: int, positions: int, bits: float) -> None:
-    made = VectorQuantizerSettings(entries=entries, size=4).build(ITEM, positions)
+@pytest.mark.parametrize(
+    ("codebook_size", "positions", "bits"), [(512, 49, 441), (2, 3, 3), (10, 2, 2 * math.log2(10))]
+)
+def test_bits_are_positions_times_log2_of_the_codebooks_size(codebook_size: int, positions: int, bits: float) -> None:
+    made = VectorQuantizerSettings(codebook_size=codebook_size, size=4).build(ITEM, positions)
     assert made.code.bits_per_item == pytest.approx(bits)
     assert made.code.shape == (positions,)
     assert made.latent_shape == (positions, 4)
 
 
 def test_positions_in_the_settings_win_over_the_networks() -> None:
-    assert VectorQuantizerSettings(entries=4, size=2, positions=3).build(ITEM, 49).code.shape == (3,)
+    assert VectorQuantizerSettings(codebook_size=4, size=2, positions=3).build(ITEM, 49).code.shape == (3,)
 
 
 def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> None:
     made = quantizer([[0.0, 0.0], [4.0, 0.0], [100.0, 0.0]], positions=3)
     latents = torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]])
-    assert torch.equal(made.regrets(latents, made.encode(latents)), torch.zeros(1, 3))
+    assert torch.equal(made.choice_gaps(latents, made.encode(latents)), torch.zeros(1, 3))
     # The other of the two nearest: 5 and 5, then 9 and 1, then 12.25 and 0.25.
-    second = made.regrets(latents, torch.tensor([[1, 1, 0]]))
+    second = made.choice_gaps(latents, torch.tensor([[1, 1, 0]]))
     spread = np.std([[5, 5, 98**2 + 1], [1, 9, 99**2], [12.25, 0.25, 96.5**2]], axis=1).mean()
     np.testing.assert_allclose(second.numpy(), [[0.0, 8 / spread, 12 / spread]])
 
 
-def test_regrets_do_not_shrink_where_latents_and_entries_are_moved_alike() -> None:
-    latents, entries = torch.tensor([[[2.0, 1.0], [1.0, 0.0]]]), torch.tensor([[0.0, 0.0], [4.0, 0.0], [6.0, 0.0]])
+def test_choice_gaps_do_not_shrink_where_latents_and_codebook_are_moved_together() -> None:
+    latents, vectors = torch.tensor([[[2.0, 1.0], [1.0, 0.0]]]), torch.tensor([[0.0, 0.0], [4.0, 0.0], [6.0, 0.0]])
     here, there = (
-        quantizer((entries + offset).tolist(), positions=2).regrets(latents + offset, torch.tensor([[2, 1]]))
+        quantizer((vectors + offset).tolist(), positions=2).choice_gaps(latents + offset, torch.tensor([[2, 1]]))
         for offset in (0.0, 4096.0)
     )
     np.testing.assert_allclose(here.numpy(), there.numpy(), rtol=1e-6)
 
 
-def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_entries() -> None:
+def test_a_code_of_more_bits_than_the_raw_item_is_an_error_that_names_codebook_size() -> None:
     byte = ItemSpec(kind="vector", shape=(1,), dtype="uint8")
-    assert VectorQuantizerSettings(entries=256, size=2).build(byte, 1).code.bits_per_item == byte.bits
-    with pytest.raises(SettingError, match=r"entries: 257, must make a code of at most 8 bits.*8\.0") as caught:
-        VectorQuantizerSettings(entries=257, size=2).build(byte, 1)
-    assert caught.value.key == "entries"
+    assert VectorQuantizerSettings(codebook_size=256, size=2).build(byte, 1).code.bits_per_item == byte.bits
+    with pytest.raises(SettingError, match=r"codebook_size: 257, must make a code of at most 8 bits.*8\.0") as caught:
+        VectorQuantizerSettings(codebook_size=257, size=2).build(byte, 1)
+    assert caught.value.key == "codebook_size"
 
 
 def test_bf16_autocast_does_not_blur_the_choice() -> None:
     made = quantizer([[1.0], [1.002]], revive_below=0.0)  # one number in bf16
     with torch.autocast("cpu", torch.bfloat16):
-        squeezed = made(torch.tensor([[[1.0021]], [[0.9999]]]))
+        output = made(torch.tensor([[[1.0021]], [[0.9999]]]))
         halves = made.eval()(torch.ones(2, 1, 1, dtype=torch.bfloat16))
-    torch.testing.assert_close(squeezed.code, torch.tensor([[[1.002]], [[1.0]]]), atol=1e-6, rtol=0)
-    assert squeezed.code.dtype == squeezed.losses["commitment"].dtype == halves.code.dtype == torch.float32
+    torch.testing.assert_close(output.code, torch.tensor([[[1.002]], [[1.0]]]), atol=1e-6, rtol=0)
+    assert output.code.dtype == output.losses["commitment"].dtype == halves.code.dtype == torch.float32
 
 
 class LargestTensor(TorchDispatchMode):
@@ -256,13 +260,13 @@ def test_distances_are_held_a_block_at_a_time_and_nothing_changes(
     for bound in (2**26, 2**14):
         monkeypatch.setattr("components.bottlenecks.vector_quantizer.BLOCK_BYTES", bound, raising=False)
         torch.manual_seed(0)
-        quantizer = VectorQuantizerSettings(entries=100, size=3, **settings).build(ITEM, 7)
+        quantizer = VectorQuantizerSettings(codebook_size=100, size=3, **settings).build(ITEM, 7)
         with LargestTensor() as made, torch.no_grad():
             quantizer.initialize(latents)
             quantizer.train()(latents)
             codes = quantizer.encode(latents)
-            regrets = quantizer.regrets(latents, codes.flip(0))
-        results.append((codes, quantizer.codebook.detach(), regrets))
+            choice_gaps = quantizer.choice_gaps(latents, codes.flip(0))
+        results.append((codes, quantizer.codebook.detach(), choice_gaps))
         largest.append(made.largest)
     assert largest[0] >= 60 * 7 * 100 * 4
     assert largest[1] <= 2**14
@@ -276,7 +280,7 @@ def test_an_exported_graph_has_no_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     class Encode(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.quantizer = VectorQuantizerSettings(entries=10, size=3).build(ITEM, 7)
+            self.quantizer = VectorQuantizerSettings(codebook_size=10, size=3).build(ITEM, 7)
 
         def forward(self, latents: Tensor) -> Tensor:
             return self.quantizer.encode(latents)

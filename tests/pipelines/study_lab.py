@@ -13,12 +13,12 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
-from components import metrics
 from components.data import DatasetSettings, PreparedDataset, load, open_dataset, write_dataset
 from components.models import Model, ModelSettings, TrainingRun
 from pipelines.evaluate.results import VALUES, write_values
 from pipelines.export.certificate import UNPROVEN
 from pipelines.export.graphs import export_decoder, export_encoder
+from pipelines.metrics.errors import squared_errors
 from pipelines.project import Project, locked, model_name
 from pipelines.studies import kinds
 from pipelines.studies.contract import Study, StudySettings, read_study
@@ -90,7 +90,7 @@ class StudyLab:
         test = np.asarray(data.array("test"))
         with torch.no_grad():
             rebuilt = built.eval().decode(built.encode(torch.from_numpy(test)))
-        errors = None if rebuilt is None else metrics.squared_errors(data.schema.item.scaled(test), rebuilt.numpy())
+        errors = None if rebuilt is None else squared_errors(data.schema.item.scaled(test), rebuilt.numpy())
         write_values(evaluation / VALUES, {} if errors is None else {"squared_error": errors})
 
     def _export(self, model: Model, name: str, dataset: str, weights: str) -> None:

@@ -15,7 +15,6 @@ from drafts import DIGITS, ITEM
 from lab import MLP, VQVAE, Lab, read
 from sandbox import Sandbox
 
-from components.metrics import squared_errors
 from components.models import AutoencoderSettings, TrainingRun
 from items.code import CodeSpec
 from pipelines.compare import stage as compare
@@ -23,6 +22,7 @@ from pipelines.compare.report import costs, leaderboard, render_report
 from pipelines.evaluate import stage as evaluate
 from pipelines.export import stage as export
 from pipelines.metrics.collapse import reasons
+from pipelines.metrics.errors import squared_errors
 from pipelines.prepare import stage as prepare
 from pipelines.register import stage as register
 from pipelines.sweep import stage as sweep

@@ -28,7 +28,7 @@ def trained(kind: str) -> Model:
     else:
         mlp = {"kind": "mlp", "hidden": [16], "unit_norm_decoder": True}
         network = {"kind": "conv", "downsample": 2, "channels": 8} if kind == "vq" else mlp
-        quantizer = {"kind": "vector_quantizer", "entries": 300, "size": 4}
+        quantizer = {"kind": "vector_quantizer", "codebook_size": 300, "size": 4}
         bottleneck = quantizer if kind == "vq" else {"kind": "identity", "size": 5}
         model = AutoencoderSettings.model_validate({"network": network, "bottleneck": bottleneck}).build(ITEM)
     for _ in model.fit(TrainingRun(DIGITS[:1000], DIGITS[1000:1200], epochs=1, seed=0)):

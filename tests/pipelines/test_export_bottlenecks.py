@@ -14,7 +14,7 @@ from components.bottlenecks import BottleneckSettings
 from components.models import AutoencoderSettings, TrainingRun
 from pipelines.export.certificate import certify
 
-QUANTIZER = {"kind": "vector_quantizer", "entries": 32, "size": 4}
+QUANTIZER = {"kind": "vector_quantizer", "codebook_size": 32, "size": 4}
 
 BOTTLENECKS: dict[str, dict[str, Any]] = {
     "identity": {"kind": "identity", "size": 5},
@@ -24,7 +24,7 @@ BOTTLENECKS: dict[str, dict[str, Any]] = {
     "finite_scalar": {"kind": "finite_scalar"},
     "finite_scalar-even": {"kind": "finite_scalar", "levels": [8, 6, 2]},
     "top_k": {"kind": "top_k", "size": 24, "active": 4},
-    "residual_quantizer": {"kind": "residual_quantizer", "depth": 3, "entries": 16, "size": 4},
+    "residual_quantizer": {"kind": "residual_quantizer", "depth": 3, "codebook_size": 16, "size": 4},
     "vector_quantizer-gradient": QUANTIZER | {"codebook": "gradient", "rotation": True},
     "vector_quantizer-cosine": QUANTIZER | {"cosine": True},
 }

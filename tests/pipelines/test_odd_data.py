@@ -66,7 +66,7 @@ def project(sandbox: Sandbox) -> Sandbox:
             },
             "experiments": {
                 "odd": experiment("odd", code),
-                "large-codebook": experiment("one-class", {"kind": "vector_quantizer", "entries": 200, "size": 3}),
+                "large-codebook": experiment("one-class", {"kind": "vector_quantizer", "codebook_size": 200, "size": 3}),
                 "too-active": experiment("one-class", {"kind": "top_k", "size": 4, "active": 9}),
                 "no-bytes": experiment("vectors", code, reconstruction="bernoulli"),
             },

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
+from components.contract import TrainingRun
 from components.data import PreparedDataset, open_dataset
 from components.data.schema import SplitName
-from components.models.contract import TrainingRun
 from components.prior import PixelCNN, PriorSettings
 from pipelines.project import StageError
 from pipelines.studies.bundles import open_bundle

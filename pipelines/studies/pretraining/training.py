@@ -8,9 +8,9 @@ from typing import Any, Literal
 from safetensors.torch import load_file, save_file
 
 from components.classifier import Classifier, Labelled, fine_tune
+from components.contract import TrainingRun
 from components.data import PreparedDataset, open_dataset
 from components.data.schema import SplitName
-from components.models.contract import TrainingRun
 from components.pretraining import StackSettings, pretrain
 from components.settings import Settings
 from components.training import TrainingSettings

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from components import metrics
 from components.data import open_dataset
 from components.models import AutoencoderSettings, TrainingRun
 from components.training import as_tensor
+from pipelines.metrics.codes import active_fractions
+from pipelines.metrics.errors import squared_errors
 
 RESULT = "result.json"
 
@@ -36,10 +37,10 @@ def train(out: Path, model: dict[str, Any], epochs: int, seed: int, data: Path) 
     with torch.no_grad():
         codes = torch.cat([built.encode(batch) for batch in torch.split(as_tensor(test), 1000)])
         rebuilt = np.concatenate([built.decode(part).numpy() for part in torch.split(codes, 1000)])
-    errors = metrics.squared_errors(dataset.schema.item.scaled(test), rebuilt)
+    errors = squared_errors(dataset.schema.item.scaled(test), rebuilt)
     result = {
         "mse": float(errors.mean()) / test[0].size,
-        "active": float(metrics.active_fractions(codes.numpy()).mean()),
+        "active": float(active_fractions(codes.numpy()).mean()),
         "silent": float((codes == 0).all(0).float().mean()),
     }
     (out / RESULT).write_text(json.dumps(result))

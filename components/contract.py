@@ -1,10 +1,10 @@
-"""The outer contract: what sweeps, exports and evaluations ask of a model, autoencoder or not."""
+"""The contract of a model, autoencoder or not: all that training, export and evaluation ask of it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from items.spec import ItemSpec
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training items gave.
+    """A pass over the training items.
 
     Attributes:
         number: 1 for the first.
-        metrics: `train_…` and `validation_…` figures.
+        metrics: those of training, `train_…`, and of validation, `validation_…`.
         state: everything needed to go on from here.
         weights: the weights and buffers by which the epoch was validated, those of the model unless they were averaged.
 
@@ -38,10 +38,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a model is fitted on and for how long.
+    """The items that a model is fitted on, and how long.
 
     Attributes:
-        train: raw items (items, *item.shape), read-only or memory-mapped alike.
+        train: raw items (items, *item.shape); they may be read-only or memory-mapped.
         validation: raw items that no gradient sees.
         epochs: passes over `train`; closed-form models take one.
         seed: of initial weights, order, and noise.
@@ -53,8 +53,23 @@ class TrainingRun:
     seed: int
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """All that one pass over a batch gives, in evaluation mode.
+
+    Attributes:
+        losses: as of :meth:`Trainable.losses`.
+        metrics: values beside the loss and no part of it, as means over items; most models have none.
+        codes: the batch's, (batch, *code.shape), if they are discrete; None else.
+    """
+
+    losses: dict[str, Tensor]
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    codes: Tensor | None = None
+
+
 class Trainable(nn.Module, ABC):
-    """What the training loop asks of a network."""
+    """A network as the training loop sees it."""
 
     def anneal(self, progress: float) -> None:
         """Take note of how much of the training is done, 0 to 1; see :meth:`Bottleneck.anneal`."""
@@ -63,9 +78,9 @@ class Trainable(nn.Module, ABC):
     def losses(self, items: Tensor) -> dict[str, Tensor]:
         """Return the loss's terms for raw items (batch, *item.shape): means over items of sums over dimensions."""
 
-    def figures(self, items: Tensor) -> dict[str, Tensor]:
-        """Return what is measured beside the loss and no part of it, as means over raw items; most models need none."""
-        return {}
+    def evaluate(self, items: Tensor) -> Evaluation:
+        """Return losses, metrics and codes of raw items (batch, *item.shape) from a single pass over the network."""
+        return Evaluation(self.losses(items))
 
 
 class Model(Trainable):
@@ -87,6 +102,10 @@ class Model(Trainable):
     def encode(self, items: Tensor) -> Tensor:
         """Return the codes (batch, *code.shape) of raw items; integers where the code is discrete."""
 
+    def evaluate(self, items: Tensor) -> Evaluation:
+        """See :class:`Trainable`."""
+        return Evaluation(self.losses(items), codes=self.encode(items) if self.code.levels else None)
+
     def embed(self, codes: Tensor) -> Tensor:
         """Return codes as vectors in which distance means likeness; real codes are their own."""
         return codes
@@ -95,8 +114,8 @@ class Model(Trainable):
         """Return items (batch, *item.shape), float32, images in 0-1; None where the model cannot rebuild."""
         return None
 
-    def regrets(self, items: Tensor, codes: Tensor) -> Tensor | None:
-        """Return how much worse than the best each choice in `codes` is, see :meth:`Bottleneck.regrets`."""
+    def choice_gaps(self, items: Tensor, codes: Tensor) -> Tensor | None:
+        """Return the gap between each choice in `codes` and the best, see :meth:`Bottleneck.choice_gaps`."""
         return None
 
     def with_choices(self, items: Tensor, codes: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ import pytest
 from pydantic import TypeAdapter
 
 from components.bottlenecks import BottleneckSettings
-from components.metrics import code_counts, codebook_figures
+from components.codebook_use import code_counts, codebook_metrics, entropies
 from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
-QUANTIZER = {"entries": 4, "size": 2, "positions": 2}
+QUANTIZER = {"codebook_size": 4, "size": 2, "positions": 2}
 
-# Settings, the codes of four items, and the entries used of each codebook, by hand.
+# Settings, the codes of four items, and how often each level is used, by hand.
 BY_HAND: dict[str, tuple[dict[str, Any], list[list[int]], list[list[int]]]] = {
     "one codebook for both positions": (
         {"kind": "vector_quantizer", **QUANTIZER},
@@ -27,7 +27,7 @@ BY_HAND: dict[str, tuple[dict[str, Any], list[list[int]], list[list[int]]]] = {
         [[0, 1], [0, 1], [2, 1], [0, 1]],
         [[3, 4, 1, 0]],
     ),
-    "a codebook for each stage": (  # a position's stages lie beside each other
+    "a codebook for each stage": (  # a position's stages lie next to each other
         {"kind": "residual_quantizer", "depth": 2, **QUANTIZER},
         [[0, 3, 1, 3], [0, 3, 1, 3], [0, 3, 1, 3], [0, 3, 2, 3]],
         [[4, 3, 1, 0], [0, 0, 0, 8]],
@@ -57,6 +57,20 @@ def test_every_alphabet_is_counted_by_itself(name: str) -> None:
 def test_bits_that_never_change_are_half_used_and_carry_nothing() -> None:
     code = TypeAdapter(BottleneckSettings).validate_python({"kind": "binary", "size": 64}).build(ITEM, 1).code
     codes = np.tile(np.arange(64) % 2, (393, 1))  # counted together, both values would be used, and evenly
-    assert codebook_figures(code_counts(codes, code.levels, code.alphabets)) == {
+    assert codebook_metrics(code_counts(codes, code.levels, code.alphabets)) == {
         "codebook_usage": 0.5, "codebook_usage_worst": 0.5, "codebook_perplexity": 1, "codebook_perplexity_worst": 1,
     }  # fmt: skip
+
+
+def test_entropies_by_hand() -> None:
+    counts = np.array([[4, 4, 4, 4], [0, 9, 0, 0], [1, 1, 2, 0]])  # 1/4, 1/4, 1/2: half a bit and half a bit and half
+    np.testing.assert_allclose(entropies(counts), [2, 0, 1.5])
+    assert entropies(np.full((1, 12), 7))[0] == pytest.approx(np.log2(12))
+
+
+def test_usage_and_perplexity_are_of_each_codebook_by_itself() -> None:
+    metrics = codebook_metrics(np.array([[1, 1, 2, 0], [0, 8, 0, 0]]))
+    assert metrics == pytest.approx({
+        "codebook_usage": (3 / 4 + 1 / 4) / 2, "codebook_usage_worst": 1 / 4,
+        "codebook_perplexity": (2**1.5 + 1) / 2, "codebook_perplexity_worst": 1,
+    })  # fmt: skip
