@@ -16,7 +16,7 @@ SMALLEST = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class BottleneckOutput:
-    """What a bottleneck makes of latents (batch, *latent_shape), for the loss.
+    """Latents (batch, *latent_shape) after the bottleneck, for the loss.
 
     Attributes:
         code: what the decoder rebuilds from, (batch, *embedding_shape), with a gradient towards the encoder.

@@ -1,4 +1,4 @@
-"""What no code may cost: more than the raw item that it stands for."""
+"""Limits to a code's size: no code may cost more than the raw item that it stands for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from items.spec import ItemSpec
 
 
 def check_bits(code: CodeSpec, item: ItemSpec, key: str, value: object) -> None:
-    """Check a discrete code's price.
+    """Check how many bits a discrete code costs.
 
     Raises:
         SettingError: the code costs more bits than the raw item; names `key`, the setting to blame, and its value.

@@ -1,4 +1,4 @@
-"""The autoencoder: encoder, bottleneck, decoder, each chosen apart from the others."""
+"""The autoencoder: encoder, bottleneck, decoder, each chosen separately."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class AutoencoderSettings(Settings):
 
     @field_validator("penalties")
     @classmethod
-    def _are_told_apart(cls, penalties: tuple[Penalty, ...]) -> tuple[Penalty, ...]:
+    def _differ_in_kind(cls, penalties: tuple[Penalty, ...]) -> tuple[Penalty, ...]:
         kinds = [penalty.kind for penalty in penalties]
         if len(set(kinds)) < len(kinds):
-            raise ValueError("must hold each kind once: a penalty's kind is the name of its figure")
+            raise ValueError("must hold each kind once: a penalty's kind is the name of its metric")
         return penalties
 
     @field_validator("binarize")
@@ -86,7 +86,7 @@ class Autoencoder(Model):
 
     Trained on the error between the clean item and the rebuilt one, the bottleneck's terms and the penalties. Items are
     binarized and corrupted in training mode only, and only on the way to the loss: codes are always those of clean grey
-    items. Measured so, `bernoulli` loses nothing: the cross-entropy is linear in the item, so that of the grey item is
+    items. Evaluated so, `bernoulli` loses nothing: the cross-entropy is linear in the item, so that of the grey item is
     what its binarizations have on average, for the same code.
     """
 

@@ -110,20 +110,20 @@ def test_a_cosine_latents_gradient_is_that_of_its_direction() -> None:
     torch.testing.assert_close(given.grad, expected)
 
 
-def test_the_rotation_is_the_one_that_takes_the_latent_to_its_entry() -> None:
+def test_the_rotation_is_the_one_that_takes_the_latent_to_its_choice() -> None:
     torch.manual_seed(0)
     given, vectors = torch.randn(20, 5, requires_grad=True), torch.randn(20, 5)
     downstream = torch.randn(20, 5)
     code = rotated_through(vectors, given)
     assert torch.equal(code, vectors)
     (code * downstream).sum().backward()
-    for latent, entry, got, down in zip(given.detach(), vectors, given.grad, downstream, strict=True):
-        e, q = unit(latent), unit(entry)
+    for latent, choice, got, down in zip(given.detach(), vectors, given.grad, downstream, strict=True):
+        e, q = unit(latent), unit(choice)
         r = unit(e + q)
         rotation = torch.eye(5) - 2 * torch.outer(r, r) + 2 * torch.outer(q, e)
         torch.testing.assert_close(rotation @ rotation.T, torch.eye(5), atol=1e-5, rtol=0)
         torch.testing.assert_close(rotation @ e, q, atol=1e-5, rtol=0)
-        expected = entry.norm() / latent.norm() * rotation.T @ down
+        expected = choice.norm() / latent.norm() * rotation.T @ down
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 

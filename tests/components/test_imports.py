@@ -6,8 +6,6 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 PROJECT = ("components", "items", "pipelines", "serving")
 

@@ -182,7 +182,7 @@ def test_the_closed_forms_gradient_reaches_the_weights(digit: ItemSpec, items: T
 
 
 @pytest.mark.parametrize("network", [{"kind": "linear"}, ONE_LAYER, DEEP], ids=["linear", "one layer", "deep"])
-def test_measuring_the_contractive_term_repeats_and_leaves_the_random_state(
+def test_evaluating_the_contractive_term_repeats_and_leaves_the_random_state(
     digit: ItemSpec, items: Tensor, network: dict[str, Any]
 ) -> None:
     model = built(digit, {"kind": "contractive", "weight": 2}, network=network)
@@ -220,7 +220,7 @@ def test_a_term_is_named_as_its_kind_and_weighted(digit: ItemSpec, items: Tensor
 
 
 @pytest.mark.parametrize(
-    ("penalty", "figure"),
+    ("penalty", "metric"),
     [
         (PENALTIES[0], lambda model, items: model.encode(items).abs().sum(1).mean().item()),
         (PENALTIES[1], lambda model, items: (model.encode(items).sigmoid().mean(0) - 0.1).abs().mean().item()),
@@ -229,16 +229,16 @@ def test_a_term_is_named_as_its_kind_and_weighted(digit: ItemSpec, items: Tensor
     ids=["l1", "kl_sparsity", "contractive"],
 )
 def test_training_with_a_penalty_lowers_what_it_penalises(
-    digit: ItemSpec, digits: np.ndarray, penalty: dict[str, Any], figure: Any
+    digit: ItemSpec, digits: np.ndarray, penalty: dict[str, Any], metric: Any
 ) -> None:
     run = TrainingRun(digits[:600], digits[600:700], epochs=25, seed=0)
-    test, figures = torch.tensor(digits[700:800]), []
+    test, values = torch.tensor(digits[700:800]), []
     for given_penalties in ((), (penalty,)):
         model = built(digit, *given_penalties)
         list(model.fit(run))
         with torch.no_grad():
-            figures.append(figure(model, test))
-    assert figures[1] < 0.5 * figures[0]
+            values.append(metric(model, test))
+    assert values[1] < 0.5 * values[0]
 
 
 def test_a_penalty_twice_is_refused(digit: ItemSpec) -> None:

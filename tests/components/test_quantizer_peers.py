@@ -111,7 +111,7 @@ def test_the_moving_averages_carry_the_codebook_where_the_peers_do(name: str) ->
 
 
 def test_a_codebook_by_gradient_gets_the_peers_gradient() -> None:
-    # With one weight for both terms: theirs has a single loss that pulls latent and entry at each other.
+    # With one weight for both terms: theirs has a single loss that pulls latent and choice at each other.
     ours = quantizer(codebook="gradient", commitment=1.0).train()
     theirs = peer(ours, ema_update=False, learnable_codebook=True, commitment_weight=1.0).train()
     mine, same = latents().requires_grad_(), latents().requires_grad_()
@@ -135,8 +135,8 @@ def test_k_means_starts_the_codebook_where_the_peers_does() -> None:
     torch.testing.assert_close(ours.counts * VECTORS, theirs._codebook.cluster_size[0])
 
 
-def test_a_dead_entry_is_revived_as_the_peers_is() -> None:
-    # All latents are one and the same, so that it does not matter which of them is drawn. Entries other than the one
+def test_a_dead_vector_is_revived_as_the_peers_is() -> None:
+    # All latents are one and the same, so that it does not matter which of them is drawn. Vectors other than the one
     # that draws them die once their counts fall under half of an even use.
     everywhere = latents()[:1, :1].expand(ITEMS, POSITIONS, SIZE).contiguous()
     ours = quantizer(decay=0.6, revive_below=0.5).train()

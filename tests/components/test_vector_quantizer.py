@@ -39,7 +39,7 @@ def random_quantizer() -> VectorQuantizer:
     return quantizer(torch.randn(33, 5), positions=7).eval()
 
 
-def test_each_vector_gets_its_nearest_entry(random_quantizer: VectorQuantizer) -> None:
+def test_each_vector_gets_its_nearest_codebook_vector(random_quantizer: VectorQuantizer) -> None:
     latents = torch.randn(20, 7, 5)
     distances = np.square(latents.numpy()[:, :, None] - random_quantizer.codebook.numpy()).sum(-1)
     codes = random_quantizer.encode(latents)
@@ -78,10 +78,10 @@ def test_codebook_follows_the_moving_averages_worked_out_by_hand() -> None:
     for latents, drew in batches:
         made(torch.tensor(latents))
         vectors = np.reshape(latents, (4, 2))
-        for entry in range(3):
-            own = [vector for vector, index in zip(vectors, drew, strict=True) if index == entry]
-            counts[entry] = 0.9 * counts[entry] + 0.1 * len(own) / 4
-            sums[entry] = 0.9 * sums[entry] + 0.1 * np.sum(own, axis=0) / 4
+        for place in range(3):
+            own = [vector for vector, index in zip(vectors, drew, strict=True) if index == place]
+            counts[place] = 0.9 * counts[place] + 0.1 * len(own) / 4
+            sums[place] = 0.9 * sums[place] + 0.1 * np.sum(own, axis=0) / 4
         np.testing.assert_allclose(made.counts.numpy(), counts, rtol=1e-5)
         np.testing.assert_allclose(made.sums.numpy(), sums, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(made.codebook.numpy(), sums / counts[:, None], rtol=1e-5, atol=1e-6)
@@ -100,7 +100,7 @@ def test_evaluation_leaves_the_codebook_alone_and_training_does_not(random_quant
     assert not any(torch.equal(before[name], tensor) for name, tensor in buffers(random_quantizer).items())
 
 
-def test_a_dead_entry_is_revived_for_good() -> None:
+def test_a_dead_vector_is_revived_for_good() -> None:
     torch.manual_seed(0)
     made = quantizer([[0.0, 0.0], [5.0, 0.0], [1000.0, 1000.0]], revive_below=0.1)
     made.counts[2], made.sums[2] = 0.03, 30.0
@@ -112,7 +112,7 @@ def test_a_dead_entry_is_revived_for_good() -> None:
     assert made.counts[2].item() == pytest.approx(even)
     torch.testing.assert_close(made.sums[2], revived * even)
 
-    made(torch.zeros(6, 1, 2))  # draws nothing on the revived entry
+    made(torch.zeros(6, 1, 2))  # draws nothing on the revived vector
     torch.testing.assert_close(made.codebook[2], revived)
 
 
@@ -146,7 +146,7 @@ def test_the_items_that_started_the_codebook_do_not_outweigh_the_batches_after_t
         torch.testing.assert_close(made.codebook.sort(0).values, expected)
 
 
-def test_an_entry_that_draws_nothing_stays_where_it_is() -> None:
+def test_a_vector_that_draws_nothing_stays_where_it_is() -> None:
     made = quantizer([[0.0], [5.0]], decay=0.5, revive_below=0.0)
     for _ in range(40):
         made(torch.zeros(4, 1, 1))
@@ -173,7 +173,7 @@ def test_k_means_centres_are_the_means_of_what_they_drew() -> None:
     centres, drawn = k_means(vectors, 4, 100)
     nearest = (vectors[:, None] - centres).square().sum(-1).argmin(1)
     assert drawn.tolist() == torch.bincount(nearest, minlength=4).tolist()
-    torch.testing.assert_close(centres, torch.stack([vectors[nearest == entry].mean(0) for entry in range(4)]))
+    torch.testing.assert_close(centres, torch.stack([vectors[nearest == place].mean(0) for place in range(4)]))
 
 
 def test_more_k_means_centres_than_vectors_start_near_vectors_and_are_no_copies() -> None:
@@ -204,7 +204,7 @@ def test_positions_in_the_settings_win_over_the_networks() -> None:
     assert VectorQuantizerSettings(codebook_size=4, size=2, positions=3).build(ITEM, 49).code.shape == (3,)
 
 
-def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> None:
+def test_a_choices_gap_is_how_much_farther_it_is_than_the_nearest() -> None:
     made = quantizer([[0.0, 0.0], [4.0, 0.0], [100.0, 0.0]], positions=3)
     latents = torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]])
     assert torch.equal(made.choice_gaps(latents, made.encode(latents)), torch.zeros(1, 3))
