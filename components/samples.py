@@ -73,7 +73,7 @@ def inside(points: Floats, reference: Floats, k: int = 3) -> Booleans:
 
 
 class Detail:
-    """The part of an item that its leading principal components cannot show: small for blurred items, large for noise."""
+    """The part of an item that its leading principal components miss: small for blurred items, large for noise."""
 
     def __init__(self, items: Floats, size: int = 32, seed: int = 0) -> None:
         """Fit `size` components on up to FITTED of items (n, values)."""
