@@ -1,1 +1,1 @@
-"""Parts of models: data, networks, bottlenecks, penalties, training."""
+"""What models are made of: data, networks, bottlenecks, training and metrics."""

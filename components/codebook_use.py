@@ -1,4 +1,7 @@
-"""The use of codebooks: how many of a codebook's vectors are used, and how evenly."""
+"""The use of codebooks: how many of their vectors are used, and how evenly.
+
+Each stage of a residual quantizer, each variable and each bit is a codebook of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,34 +15,34 @@ Integers = npt.NDArray[np.integer[Any]]
 
 
 def code_counts(codes: Integers, levels: int, alphabets: int) -> Integers:
-    """Return how often each level of each alphabet is used, (alphabets, levels).
+    """Return how often each vector of each codebook is used, (alphabets, levels).
 
     Args:
         codes: integers below `levels`, (n, elements).
-        levels: how many each alphabet has; of a codebook, its vectors.
-        alphabets: see :class:`CodeSpec`.
+        levels: vectors of each codebook.
+        alphabets: codebooks, see :class:`CodeSpec`.
     """
     numbered = codes.reshape(-1, alphabets).astype(np.int64) + levels * np.arange(alphabets)
     return np.bincount(numbered.reshape(-1), minlength=alphabets * levels).reshape(alphabets, levels)
 
 
 def entropies(counts: Integers) -> Floats:
-    """Return the entropy in bits of each row of counts, (rows,), of (rows, levels): of the frequencies as they are.
+    """Return the entropy in bits of each row of counts, (rows,), of (rows, values): of the frequencies as they are.
 
-    That is less than the entropy of what was sampled, the more so the fewer samples there are for a level.
+    That is less than the entropy of what was sampled, the more so the fewer samples there are for a value.
     """
     shares = counts / counts.sum(1, keepdims=True)
     return np.asarray(-(shares * np.log2(np.where(shares > 0, shares, 1.0))).sum(1), np.float64)
 
 
 def codebook_metrics(counts: Integers) -> dict[str, float]:
-    """Return the mean and the worst usage and perplexity of codebooks from how often their vectors are used.
+    """Return the mean and the worst usage and perplexity of codebooks.
 
     Usage is the share of vectors used at all. Perplexity is 2 to the entropy of the use: as many vectors, evenly used,
     would carry as much. Counted together, codebooks that use one vector each would look well used.
 
     Args:
-        counts: (alphabets, levels), see :func:`code_counts`.
+        counts: (codebooks, vectors), see :func:`code_counts`.
     """
     usages, perplexities = (counts > 0).mean(1), 2.0 ** entropies(counts)
     return {

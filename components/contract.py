@@ -1,4 +1,4 @@
-"""The contract of a model, autoencoder or not: all that training, export and evaluation ask of it."""
+"""The contract of a model, autoencoder or not: what training, sweeps, exports and evaluations ask of it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from items.spec import ItemSpec
 
 @dataclass(frozen=True)
 class Epoch:
-    """A pass over the training items.
+    """The result of one pass over the training items.
 
     Attributes:
         number: 1 for the first.
-        metrics: those of training, `train_…`, and of validation, `validation_…`.
+        metrics: `train_…` and `validation_…`, means over items.
         state: everything needed to go on from here.
         weights: the weights and buffers by which the epoch was validated, those of the model unless they were averaged.
 
@@ -38,10 +38,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The items that a model is fitted on, and how long.
+    """The items that a model is fitted on, and for how long.
 
     Attributes:
-        train: raw items (items, *item.shape); they may be read-only or memory-mapped.
+        train: raw items (items, *item.shape), read-only and memory-mapped ones too.
         validation: raw items that no gradient sees.
         epochs: passes over `train`; closed-form models take one.
         seed: of initial weights, order, and noise.
@@ -54,13 +54,13 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """All that one pass over a batch gives, in evaluation mode.
+class Validation:
+    """The values of a batch in evaluation mode, from one pass through the model.
 
     Attributes:
-        losses: as of :meth:`Trainable.losses`.
-        metrics: values beside the loss and no part of it, as means over items; most models have none.
-        codes: the batch's, (batch, *code.shape), if they are discrete; None else.
+        losses: the loss's terms, as of :meth:`Trainable.losses`.
+        metrics: further means over items, which are no part of the loss.
+        codes: (batch, *code.shape), integers; None where the model has no discrete codes.
     """
 
     losses: dict[str, Tensor]
@@ -71,20 +71,23 @@ class Evaluation:
 class Trainable(nn.Module, ABC):
     """A network as the training loop sees it."""
 
+    def initialize(self, items: Tensor) -> None:
+        """Set up what starts from raw items (n, *item.shape), such as codebooks; most models need nothing."""
+
     def anneal(self, progress: float) -> None:
-        """Take note of how much of the training is done, 0 to 1; see :meth:`Bottleneck.anneal`."""
+        """Take note of the share of the training that is done, 0 to 1; see :meth:`Bottleneck.anneal`."""
 
     @abstractmethod
     def losses(self, items: Tensor) -> dict[str, Tensor]:
         """Return the loss's terms for raw items (batch, *item.shape): means over items of sums over dimensions."""
 
-    def evaluate(self, items: Tensor) -> Evaluation:
-        """Return losses, metrics and codes of raw items (batch, *item.shape) from a single pass over the network."""
-        return Evaluation(self.losses(items))
+    def validate(self, items: Tensor) -> Validation:
+        """Return the values of raw items (batch, *item.shape) in evaluation mode."""
+        return Validation(self.losses(items))
 
 
 class Model(Trainable):
-    """A model of raw items, scaling included, so that training and serving cannot come to differ.
+    """A model of raw items, scaling included, so that training and serving cannot drift apart.
 
     Attributes:
         item: what it takes.
@@ -98,13 +101,13 @@ class Model(Trainable):
     def fit(self, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
         """Train, yielding after each epoch; from `resume` on where one is given, bit for bit as if never stopped."""
 
+    def validate(self, items: Tensor) -> Validation:
+        """See :class:`Trainable`."""
+        return Validation(self.losses(items), codes=self.encode(items) if self.code.levels else None)
+
     @abstractmethod
     def encode(self, items: Tensor) -> Tensor:
         """Return the codes (batch, *code.shape) of raw items; integers where the code is discrete."""
-
-    def evaluate(self, items: Tensor) -> Evaluation:
-        """See :class:`Trainable`."""
-        return Evaluation(self.losses(items), codes=self.encode(items) if self.code.levels else None)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return codes as vectors in which distance means likeness; real codes are their own."""
@@ -115,7 +118,7 @@ class Model(Trainable):
         return None
 
     def choice_gaps(self, items: Tensor, codes: Tensor) -> Tensor | None:
-        """Return the gap between each choice in `codes` and the best, see :meth:`Bottleneck.choice_gaps`."""
+        """Return how much worse than the best each choice in `codes` is, see :meth:`Bottleneck.choice_gaps`."""
         return None
 
     def with_choices(self, items: Tensor, codes: Tensor) -> Tensor:

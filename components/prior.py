@@ -1,4 +1,4 @@
-"""Priors over discrete codes: how likely a code is, so how many bits it costs under an entropy coder; and new codes.
+"""Priors over discrete codes: how likely a code is, hence what an entropy coder needs for it, and new codes drawn.
 
 van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image Generation with PixelCNN
 Decoders", arXiv 1606.05328: each position is guessed from those before it by masked, gated convolutions.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from components.contract import Epoch, Trainable, TrainingRun
 from components.settings import SettingError, Settings
-from components.training import EVALUATION_BATCH, TrainingSettings, as_tensor, descend
+from components.training import MEASURE_BATCH, TrainingSettings, as_tensor, descend
 
 SMOOTHING = 50.0  # items that a position's frequencies borrow from all positions'
 
@@ -69,7 +69,7 @@ def near_square(positions: int) -> int:
 
 
 class PositionFrequencies:
-    """Each position drawn by itself, by how often each value was seen there.
+    """Each position drawn apart from the others, by how often each value was seen there.
 
     Attributes:
         log_shares: (positions, levels), natural logarithms, none infinite.
@@ -120,7 +120,7 @@ class PixelCNN(Trainable):
         self.register_buffer("log_shares", torch.full((math.prod(grid), levels), -math.log(levels)))
 
     def fit(self, run: TrainingRun) -> Iterator[Epoch]:
-        """Count the training codes (n, positions), int64, then train; metrics are in bits an item."""
+        """Count the training codes (n, positions), int64, then train; figures are in bits an item."""
         self.log_shares.copy_(PositionFrequencies(as_tensor(run.train), self.levels).log_shares)
         yield from descend(self, self.settings.training, run)
 
@@ -133,7 +133,7 @@ class PixelCNN(Trainable):
         """Return what each of codes (n, positions) costs under an ideal entropy coder, (n,)."""
         self.eval()
         codes = codes.to(self.log_shares.device)
-        return torch.cat([self._bits(batch) for batch in torch.split(codes, EVALUATION_BATCH)]).cpu()
+        return torch.cat([self._bits(batch) for batch in torch.split(codes, MEASURE_BATCH)]).cpu()
 
     @torch.no_grad()
     def sample(self, count: int, seed: int) -> Tensor:
@@ -177,7 +177,7 @@ class PixelCNN(Trainable):
 
 
 class MaskedConv(nn.Conv2d):
-    """A convolution that sees rows above, and of its own row what lies to the left, and itself if `sees_itself`.
+    """A convolution that sees rows above, and of its own row what lies to the left, and itself where told.
 
     Rows below are left out of the kernel rather than masked, which saves their arithmetic.
     """

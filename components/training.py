@@ -1,24 +1,25 @@
-"""The training loop: a generator that yields after every epoch and knows nobody.
+"""The training loop: a generator that yields after every epoch, and knows no sweep and no stage.
 
-It owes its speed to what it leaves out. Items stay raw bytes, are shuffled by one gather per block of batches, and
+It is fast by what it leaves out. Items stay raw bytes, are shuffled by one gather per block of batches, and
 become floats a batch at a time; the optimizer is fused; the loss's terms are added up by one operation a step and read
 once an epoch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
+from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from components.codebook_use import code_counts, codebook_metrics
 from components.contract import Epoch, Model, Trainable, TrainingRun
@@ -26,10 +27,11 @@ from components.settings import Settings
 from components.state import State
 
 BLOCK = 64  # batches gathered at once: large enough to be quick, small enough to stay a fraction of the data
-EVALUATION_BATCH = 1024
+STARTED = 4096  # items that a model is initialized from
+MEASURE_BATCH = 1024
 WARMUP, DECAY = 0.05, 0.5  # shares of the steps after which the learning rate is constant, and falls
 AVERAGED = 0.5  # share of an epoch's steps, the last, whose weights are averaged
-AVERAGED_EVERY = 8  # steps: often enough for a good mean, seldom enough to cost nothing
+AVERAGED_EVERY = 8  # steps: often enough for a good mean, seldom enough to take next to no time
 
 
 class Diverged(ArithmeticError):  # noqa: N818
@@ -106,7 +108,8 @@ def descend(
             torch.manual_seed(run.seed * 1_000_003 + epoch)
             order = torch.randperm(len(train), device=device)
             if epoch == 1:
-                initialize(model, train[order[:4096]])
+                with torch.no_grad():
+                    model.initialize(train[order[:STARTED]])
             model.anneal((epoch - 1) / max(1, run.epochs - 1))
             model.train()
             totals = torch.zeros((), device=device)  # the loss's terms, each summed over items
@@ -129,57 +132,67 @@ def descend(
         means = [total / len(train) for total in totals.tolist()]
         trained = {"train_loss": sum(means)} | {f"train_{name}": mean for name, mean in zip(losses, means, strict=True)}
         trained["train_items_per_second"] = len(train) / (time.perf_counter() - began)
-        validated = model if average is None else average.model
-        metrics = trained | {f"validation_{name}": value for name, value in mean_metrics(validated, validation).items()}
+        with contextlib.nullcontext() if average is None else average.in_use():
+            validated, weights = measure(model, validation), model.state_dict()
+        metrics = trained | {f"validation_{name}": value for name, value in validated.items()}
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} became {value} in epoch {epoch}")
-        yield Epoch(epoch, metrics, _state(model, optimizer, epoch), validated.state_dict())
+        yield Epoch(epoch, metrics, _state(model, optimizer, epoch), weights)
 
 
 class _Average:
     """The mean of a model's weights over the later steps of an epoch; buffers, such as codebooks, are the last ones."""
 
     def __init__(self, model: Trainable) -> None:
-        self._live = model
-        self._averaged = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())  # type: ignore[no-untyped-call]
+        self._weights = dict(model.named_parameters())
+        self._count = 0
+        self._means: dict[str, Tensor] = {}
+        self._update = get_swa_multi_avg_fn()  # type: ignore[no-untyped-call]
 
+    @torch.no_grad()
     def add(self, to_go: int, steps: int) -> None:
         """Add the weights after a step of which `to_go` of the epoch's `steps` are left; most are passed over."""
-        if to_go % AVERAGED_EVERY == 0 and to_go <= AVERAGED * steps:
-            self._averaged.update_parameters(self._live)
+        if to_go % AVERAGED_EVERY or to_go > AVERAGED * steps:
+            return
+        if self._count:
+            self._update(list(self._means.values()), list(self._weights.values()), self._count)
+        else:
+            self._means = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._count += 1
 
-    @property
-    def model(self) -> Trainable:
-        """The model with the mean of the weights."""
-        return cast("Trainable", self._averaged.module)
-
-
-def initialize(model: Trainable, items: Tensor) -> None:
-    """Let the parts of a model that start from data (codebooks) do so, from raw items."""
-    start = getattr(model, "initialize", None)
-    if start is not None:
-        with torch.no_grad():
-            start(items)
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Give the model the mean of its weights for as long as the context lasts."""
+        live = {name: weight.data for name, weight in self._weights.items()}
+        try:
+            for name, weight in self._weights.items():
+                weight.data = self._means[name]
+            yield
+        finally:
+            for name, weight in self._weights.items():
+                weight.data = live[name]
 
 
 @torch.no_grad()
-def mean_metrics(model: Trainable, items: Tensor) -> dict[str, float]:
-    """Return the means of a model's losses and metrics over raw items (n, *item.shape), and the use of codebooks."""
+def measure(model: Trainable, items: Tensor) -> dict[str, float]:
+    """Return the means of a model's losses and metrics over raw items (n, *item.shape), and the use of codebooks.
+
+    Each item goes through the model once. `loss` is the sum of the losses.
+    """
     model.eval()
     totals: dict[str, float] = {}
-    discrete = model.code if isinstance(model, Model) and model.code.levels else None
-    counts: Any = 0
-    for batch in torch.split(items, EVALUATION_BATCH):
-        found = model.evaluate(batch)
-        values = found.losses | {"loss": torch.stack(list(found.losses.values())).sum()} | found.metrics
-        for name, value in values.items():
+    counts: Any = None
+    for batch in torch.split(items, MEASURE_BATCH):
+        found = model.validate(batch)
+        loss = torch.stack(list(found.losses.values())).sum()
+        for name, value in {**found.losses, "loss": loss, **found.metrics}.items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
-        if discrete and found.codes is not None:
-            codes = found.codes.cpu().numpy()
-            counts = counts + code_counts(codes, discrete.levels or 0, discrete.alphabets)
+        if found.codes is not None and isinstance(model, Model) and model.code.levels:
+            used = code_counts(found.codes.cpu().numpy(), model.code.levels, model.code.alphabets)
+            counts = used if counts is None else counts + used
     means = {name: total / len(items) for name, total in totals.items()}
-    return means | codebook_metrics(counts) if discrete else means
+    return means if counts is None else means | codebook_metrics(counts)
 
 
 def as_tensor(items: np.ndarray[Any, Any], device: torch.device | None = None) -> Tensor:

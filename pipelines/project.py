@@ -1,4 +1,4 @@
-"""Where things are: every path of the pipeline, anchored at the project's root."""
+"""The project: its paths, anchored at its root, the names that may stand in them, and the start of a stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from components.data import DataError
 from components.settings import SettingError
-from serving.bundle import BundleError
+from serving.manifest import BundleError
 
 PARAMS = "params.yaml"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -28,12 +28,12 @@ class StageError(RuntimeError):
 
 @dataclass(frozen=True)
 class Project:
-    """The folder with params.yaml in it. A path to what bears a name is refused where the name is not a plain one.
+    """The folder with params.yaml in it. Paths of datasets, experiments and studies are given for valid names only.
 
     Attributes:
         root: this working copy.
-        home: where things live that outlast it, such as a half-done sweep and the tracking database. It differs from
-            `root` in a DVC experiment, which runs in a temporary copy of the project.
+        home: the folder of things that outlast it, such as an unfinished sweep and the tracking database. It differs
+            from `root` in a DVC experiment, which runs in a temporary copy of the project.
     """
 
     root: Path
@@ -59,7 +59,7 @@ class Project:
 
     @property
     def cache(self) -> Path:
-        """Downloads and half-done sweeps; safe to delete."""
+        """Downloads and unfinished sweeps; safe to delete."""
         return self.home / ".hourglass"
 
     @property
@@ -105,10 +105,10 @@ def model_name(dataset: str, experiment: str) -> str:
 
 
 def checked_name(name: str) -> str:
-    """Return the name of a dataset, an experiment, a study or its kind: folders that stages delete bear it.
+    """Return the name of a dataset, an experiment or a study if it is valid: stages delete folders of these names.
 
     Raises:
-        StageError: it could lead out of its folder.
+        StageError: it is not valid, so a path with it could lead out of the project.
     """
     if not NAME.fullmatch(name):
         raise StageError(f"{name}: {NAMES}")
@@ -134,9 +134,9 @@ def locked(path: Path, busy: str = "") -> Iterator[None]:
 
 
 def stage(main: Callable[..., None]) -> None:
-    """Run a stage's `main` with the command line's words; a mistake of the user's is one line, not a traceback.
+    """Run a stage's `main` with the arguments of the command line; an error that its user can act on is one line.
 
-    `--only NAME`, as often as one likes, gives `main` its argument `only`, where it has one.
+    `--only NAME`, which may be repeated, is the argument `only` of `main`, where it has one.
     """
     parameters = inspect.signature(main).parameters
     parser = argparse.ArgumentParser(f"python -m {main.__module__.removesuffix('.stage')}")
@@ -152,7 +152,7 @@ def stage(main: Callable[..., None]) -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """End the process with one line and exit code 1 at a mistake of the user's."""
+    """End the process with one line and exit code 1 at an error that its user can act on."""
     try:
         yield
     except (StageError, SettingError, DataError, BundleError, OSError) as error:

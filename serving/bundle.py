@@ -12,16 +12,18 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from items.cpus import available_cpus
 from serving.manifest import MANIFEST, BundleError, Graph, Manifest, TensorSpec, read_manifest
 from serving.registry import is_registry_uri, resolve
 from serving.sessions import open_session
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 __all__ = ["BATCH_SIZE", "Bundle", "BundleError"]
 

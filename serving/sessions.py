@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
-
-import onnxruntime
+from typing import TYPE_CHECKING, Any
 
 from serving.manifest import BundleError, Graph, TensorSpec
+
+if TYPE_CHECKING:  # a fifth of a second, and what only reads settings or manifests opens no graph
+    import onnxruntime
 
 ONNX_TYPES = {f"tensor({name})": name for name in ("uint8", "uint16", "int32", "int64")} | {"tensor(float)": "float32"}
 
@@ -21,6 +22,8 @@ def open_session(path: Path, graph: Graph, threads: int) -> onnxruntime.Inferenc
     Raises:
         BundleError: the file is not what the manifest says, is not an ONNX graph, or has other inputs or outputs.
     """
+    import onnxruntime
+
     content = path.read_bytes()
     if (found := hashlib.sha256(content).hexdigest()) != graph.sha256:
         raise BundleError(f"{path}: sha256 is {found}, the manifest says {graph.sha256}")
@@ -34,6 +37,8 @@ def open_session(path: Path, graph: Graph, threads: int) -> onnxruntime.Inferenc
 
 
 def _options(graph: Graph, threads: int) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,4 +1,4 @@
-"""The line-up of `.ci/interpreters --quick` is one that the pipeline takes."""
+"""The settings of `.ci/interpreters --quick` are ones that the pipeline takes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from pipelines.settings.params import parse_params
-from pipelines.studies.settings import StudiesSettings
 
 REPOSITORY = Path(__file__).parents[1]
 
 
-def test_the_quick_line_up_has_every_kind_of_study_and_no_mistake() -> None:
+def test_the_quick_settings_have_no_error_and_the_studies_that_dvc_reads() -> None:
     quick = YAML(typ="safe").load((REPOSITORY / ".ci" / "quick.yaml").read_text())
-    parse_params(quick)
-    assert quick["studies"].keys() == StudiesSettings.model_fields.keys()
+    assert parse_params(quick).experiments.keys() == {"mnist", "digits"}
+    assert quick["studies"] == {}

@@ -1,4 +1,4 @@
-"""Bottlenecks: what a latent is output into."""
+"""Bottlenecks: from latents to codes, and to what the decoder takes."""
 
 from __future__ import annotations
 

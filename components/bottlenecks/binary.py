@@ -19,7 +19,7 @@ from torch import Tensor
 
 from components.bottlenecks.contract import Bottleneck, BottleneckOutput, Posterior, gaps
 from components.bottlenecks.gradients import straight_through
-from components.bottlenecks.rates import check_bits
+from components.bottlenecks.rates import check_rate
 from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -43,7 +43,7 @@ class BinarySettings(Settings):
             SettingError: the code costs more bits than the raw item.
         """
         bottleneck = Binary(self)
-        check_bits(bottleneck.code, item, "size", self.size)
+        check_rate(bottleneck.code, item, "size", self.size)
         return bottleneck
 
 

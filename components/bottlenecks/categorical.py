@@ -17,7 +17,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from components.bottlenecks.contract import Bottleneck, BottleneckOutput, Posterior, gaps
-from components.bottlenecks.rates import check_bits
+from components.bottlenecks.rates import check_rate
 from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -55,7 +55,7 @@ class CategoricalSettings(Settings):
             SettingError: the code costs more bits than the raw item.
         """
         bottleneck = Categorical(self)
-        check_bits(bottleneck.code, item, "variables", self.variables)
+        check_rate(bottleneck.code, item, "variables", self.variables)
         return bottleneck
 
 
@@ -81,14 +81,13 @@ class Categorical(Bottleneck):
     def forward(self, latents: Tensor) -> BottleneckOutput:
         """Return samples (equation 2) in training mode, the likeliest else; `kl` is beta times the divergence."""
         with torch.autocast(latents.device.type, enabled=False):
-            logits, stored = latents.float(), None
+            logits = latents.float()
             if self.training:
                 code = F.gumbel_softmax(logits, self.temperature, hard=self.settings.straight_through)
             else:
-                stored = self.encode(logits)
-                code = self.embed(stored)
+                code = self.embed(self.encode(logits))
             kl = divergence(logits).mean()
-        return BottleneckOutput(code, {"kl": self.settings.beta * kl}, stored)
+        return BottleneckOutput(code, {"kl": self.settings.beta * kl})
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return classes (batch, variables), int64."""

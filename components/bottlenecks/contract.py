@@ -1,4 +1,4 @@
-"""The bottleneck's contract: a latent in; a code, its loss terms and its price in bits out."""
+"""The bottleneck's contract: a latent in; a code, its loss terms and its cost in bits out."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SMALLEST = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class BottleneckOutput:
-    """Latents (batch, *latent_shape) after the bottleneck, for the loss.
+    """A latent (batch, *latent_shape) after the bottleneck, for the loss.
 
     Attributes:
         code: what the decoder rebuilds from, (batch, *embedding_shape), with a gradient towards the encoder.
         losses: terms to add to the loss, weighted; each a mean over items of a sum over dimensions.
-        stored: the codes that :meth:`Bottleneck.encode` gives, where they are known without asking it.
+        indices: what :meth:`Bottleneck.encode` gives of the latent, where finding it again would cost something.
     """
 
     code: Tensor
     losses: dict[str, Tensor] = field(default_factory=dict)
-    stored: Tensor | None = None
+    indices: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Bottleneck(nn.Module, ABC):
     code: CodeSpec
 
     def anneal(self, progress: float) -> None:
-        """Take note of how much of the training is done, 0 to 1; called before each epoch. Most do not care."""
+        """Take note of the share of the training that is done, 0 to 1; called before each epoch. Most ignore it."""
 
     def initialize(self, latents: Tensor) -> None:
         """Set up from the latents (items, *latent_shape) of the first batches; most bottlenecks need nothing."""
 
     @abstractmethod
     def forward(self, latents: Tensor) -> BottleneckOutput:
-        """Squeeze latents (batch, *latent_shape) for training."""
+        """Return what the loss needs of latents (batch, *latent_shape)."""
 
     @abstractmethod
     def encode(self, latents: Tensor) -> Tensor:
@@ -105,12 +105,12 @@ def spread(scores: Tensor) -> Tensor:
 
 
 def gaps(scores: Tensor, chosen: Tensor) -> Tensor:
-    """Return the gaps between the chosen alternatives' scores and the best, in spreads, (...).
+    """Return how far the chosen alternatives' scores lie below the best, in spreads.
 
     Args:
         scores: (..., alternatives), the largest the best.
         chosen: indices (...).
     """
     scores = scores.double()
-    short = scores.amax(-1) - scores.gather(-1, chosen.long()[..., None])[..., 0]
-    return short / spread(scores)
+    below = scores.amax(-1) - scores.gather(-1, chosen.long()[..., None])[..., 0]
+    return below / spread(scores)

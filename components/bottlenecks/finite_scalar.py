@@ -1,7 +1,7 @@
 """Finite scalar quantization: each dimension is rounded to one of a few levels, and there is no codebook to learn.
 
-Mentzer, Minnen, Agustsson, Tschannen, "Finite Scalar Quantization", arXiv 2309.15505; names and formulas of its
-listing in appendix A.1.
+Mentzer, Minnen, Agustsson, Tschannen, "Finite Scalar Quantization: VQ-VAE Made Simple", arXiv 2309.15505; names and
+formulas of its listing in appendix A.1.
 
 Shapes: levels (8, 5, 5, 5) and 49 positions take latents (batch, 49, 4); each vector of 4 becomes one of 1000 integers,
 and the decoder takes the levels scaled to -1..1, (batch, 49, 4).
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from components.bottlenecks.contract import Bottleneck, BottleneckOutput
 from components.bottlenecks.gradients import straight_through
-from components.bottlenecks.rates import check_bits
+from components.bottlenecks.rates import check_rate
 from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -53,7 +53,7 @@ class FiniteScalarSettings(Settings):
             SettingError: the code costs more bits than the raw item.
         """
         bottleneck = FiniteScalar(self, self.positions or positions)
-        check_bits(bottleneck.code, item, "levels", self.levels)
+        check_rate(bottleneck.code, item, "levels", self.levels)
         return bottleneck
 
 

@@ -1,4 +1,4 @@
-"""Limits to a code's size: no code may cost more than the raw item that it stands for."""
+"""Limits of a code: it may cost no more than the raw item that it stands for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from items.code import CodeSpec
 from items.spec import ItemSpec
 
 
-def check_bits(code: CodeSpec, item: ItemSpec, key: str, value: object) -> None:
-    """Check how many bits a discrete code costs.
+def check_rate(code: CodeSpec, item: ItemSpec, key: str, value: object) -> None:
+    """Check how many bits a discrete code has.
 
     Raises:
         SettingError: the code costs more bits than the raw item; names `key`, the setting to blame, and its value.

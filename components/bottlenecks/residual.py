@@ -3,7 +3,7 @@
 Zeghidour et al., "SoundStream", arXiv 2107.03312, algorithm 1; the idea is older (Juang, Gray, ICASSP 1982).
 
 Shapes: a latent of (batch, 49, 16) with depth 4 makes 4 integers for each of 49 vectors, a code of (batch, 196); a
-vector's integers lie next to each other, the coarsest first.
+vector's integers lie beside each other, the coarsest first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from components.bottlenecks.contract import Bottleneck, BottleneckOutput
 from components.bottlenecks.gradients import straight_through
-from components.bottlenecks.rates import check_bits
+from components.bottlenecks.rates import check_rate
 from components.bottlenecks.vector_quantizer import CodebookSettings, VectorQuantizer, VectorQuantizerSettings
 from items.code import CodeSpec
 from items.spec import ItemSpec
@@ -35,7 +35,7 @@ class ResidualQuantizerSettings(CodebookSettings):
             SettingError: the code costs more bits than the raw item.
         """
         quantizer = ResidualQuantizer(self, self.positions or positions)
-        check_bits(quantizer.code, item, "depth", self.depth)
+        check_rate(quantizer.code, item, "depth", self.depth)
         return quantizer
 
 
@@ -64,17 +64,17 @@ class ResidualQuantizer(Bottleneck):
             residual = residual - stage.embed(stage.encode(residual))
 
     def forward(self, latents: Tensor) -> BottleneckOutput:
-        """Return the sum of the choices with the straight-through gradient; `commitment` is the sum over stages."""
+        """Return the stages' sum with the straight-through gradient; `commitment` is that of all stages together."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.float()
             total, commitment, indices = torch.zeros_like(latents), latents.new_zeros(()), []
             for stage in self._stages():
-                output: BottleneckOutput = stage(latents - total)
+                output = stage(latents - total)
                 total = total + output.code.detach()
                 commitment = commitment + output.losses["commitment"]
-                indices.append(cast(Tensor, output.stored))
-        stored = torch.stack(indices, dim=-1).flatten(1)
-        return BottleneckOutput(straight_through(total, latents), {"commitment": commitment}, stored)
+                indices.append(output.indices)
+            code = straight_through(total, latents)
+        return BottleneckOutput(code, {"commitment": commitment}, torch.stack(indices, dim=-1).flatten(1))
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions * depth), int64."""
@@ -86,7 +86,7 @@ class ResidualQuantizer(Bottleneck):
         return torch.stack(indices, dim=-1).flatten(1)
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Return the sums of vectors (batch, positions, size) of indices (batch, positions * depth)."""
+        """Return the sums of codebook vectors (batch, positions, size) of indices (batch, positions * depth)."""
         total = torch.zeros((), device=codes.device)
         for stage, indices in zip(self._stages(), self._by_stage(codes), strict=True):
             total = total + stage.embed(indices)
@@ -98,13 +98,13 @@ class ResidualQuantizer(Bottleneck):
         Relative to the geometric mean of the spread at the first stage and of that at the choice's own: a residual is
         a difference of numbers as large as the latent, and is as inexact as they are.
         """
-        residual, found, spreads = latents.float(), [], []
+        residual, relative, spreads = latents.float(), [], []
         for stage, indices in zip(self._stages(), self._by_stage(codes), strict=True):
             gaps, spread = stage.margins(residual, indices)
             spreads.append(spread)
-            found.append(gaps / spread * (spread / spreads[0]).sqrt())
+            relative.append(gaps / spread * (spread / spreads[0]).sqrt())
             residual = residual - stage.embed(indices)
-        return torch.stack(found, dim=-1).flatten(1)
+        return torch.stack(relative, dim=-1).flatten(1)
 
     def _stages(self) -> list[VectorQuantizer]:
         return [cast(VectorQuantizer, stage) for stage in self.stages]

@@ -1,8 +1,8 @@
 """Vector quantization: each latent vector becomes the index of the nearest vector of a codebook.
 
 van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", arXiv 1711.00937; the codebook by
-exponential moving averages (its appendix A.1) or by gradient (its equation 3), started by k-means, with dead vectors
-revived.
+exponential moving averages (its appendix A.1) or by gradient (its equation 3), started by k-means, with dead codes
+revived. A code is a codebook vector and its index.
 
 Shapes: a latent of (batch, 49, 16) is 49 vectors of 16 dimensions an item; a batch of 128 makes 6272 vectors, and
 each becomes one of `codebook_size` integers.
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from components.bottlenecks.contract import SMALLEST, Bottleneck, BottleneckOutput
 from components.bottlenecks.gradients import rotated_through, straight_through
-from components.bottlenecks.rates import check_bits
+from components.bottlenecks.rates import check_rate
 from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
 
-BLOCK_BYTES = 2**26  # of the distances to a codebook that are held at a time
+BLOCK_BYTES = 2**26  # of the distances between latents and codebook vectors that are held at a time
 
 
 class CodebookSettings(Settings):
@@ -33,9 +33,9 @@ class CodebookSettings(Settings):
 
     Attributes:
         positions: vectors an item; null takes what the network gives naturally (a conv network's grid, else 1).
-        commitment: weight of the term that keeps latents near the vectors chosen for them (equation 3's beta).
+        commitment: weight of the term that keeps latents near their codebook vectors (equation 3's beta).
         decay: of the moving averages, per batch.
-        revive_below: a vector whose moving count falls under this share of an even use is moved onto a latent.
+        dead_code_threshold: a code whose moving count falls below this share of an even use is moved onto a latent.
     """
 
     codebook_size: int = Field(ge=2, le=65536)
@@ -43,16 +43,17 @@ class CodebookSettings(Settings):
     positions: int | None = Field(default=None, ge=1)
     commitment: float = Field(default=0.25, ge=0)
     decay: float = Field(default=0.99, gt=0, lt=1)
-    revive_below: float = Field(default=0.03, ge=0, lt=1)
+    dead_code_threshold: float = Field(default=0.03, ge=0, lt=1)
 
 
 class VectorQuantizerSettings(CodebookSettings):
     """A codebook and how it learns.
 
     Attributes:
-        codebook: `ema` moves each vector to the moving average of the latents that it draws; `gradient` makes them a
-            parameter with the loss `codebook`, equation 3's second term (`decay` then only counts their use).
-        cosine: compare directions: latents and codebook are scaled to length 1 (Yu et al., arXiv 2110.04627).
+        codebook: `ema` moves each vector to the moving average of the latents that are nearest to it; `gradient` makes
+            the vectors a parameter with the loss `codebook`, equation 3's second term (`decay` then only counts their
+            use).
+        cosine: compare directions: latents and codebook vectors are scaled to length 1 (Yu et al., arXiv 2110.04627).
         rotation: instead of the straight-through gradient that of a rotation (Fifty et al., arXiv 2410.06424).
     """
 
@@ -75,17 +76,17 @@ class VectorQuantizerSettings(CodebookSettings):
             SettingError: the code costs more bits than the raw item.
         """
         quantizer = VectorQuantizer(self, self.positions or positions)
-        check_bits(quantizer.code, item, "codebook_size", self.codebook_size)
+        check_rate(quantizer.code, item, "codebook_size", self.codebook_size)
         return quantizer
 
 
 class VectorQuantizer(Bottleneck):
-    """A quantizer to the nearest vector.
+    """Nearest-neighbour quantizer.
 
     `codebook` (codebook_size, size) is a buffer that no optimizer touches, or a parameter where it learns by gradient.
     Two more buffers, `counts` (codebook_size,) and, where it learns by moving averages, `sums` (codebook_size, size),
-    are the averages of how many latents a vector drew, and of their sum. Both are shares of a batch: the many items
-    that start the codebook must not outweigh the batches that follow.
+    are the averages of how many latents are nearest to a code, and of their sum, both as shares of a batch: the many
+    items that start the codebook must not outweigh the batches that follow.
     """
 
     codebook: Tensor
@@ -97,13 +98,14 @@ class VectorQuantizer(Bottleneck):
         self.settings = settings
         self.latent_shape = self.embedding_shape = (positions, settings.size)
         self.code = CodeSpec(shape=(positions,), levels=settings.codebook_size)
-        codebook = self._directed(torch.randn(settings.codebook_size, settings.size))
-        self.register_buffer("counts", torch.full((settings.codebook_size,), 1 / settings.codebook_size))
+        count = settings.codebook_size
+        codebook = self._directed(torch.randn(count, settings.size))
+        self.register_buffer("counts", torch.full((count,), 1 / count))
         if settings.codebook == "gradient":
             self.codebook = nn.Parameter(codebook)
         else:
             self.register_buffer("codebook", codebook)
-            self.register_buffer("sums", codebook / settings.codebook_size)
+            self.register_buffer("sums", codebook / count)
 
     @torch.no_grad()
     def initialize(self, latents: Tensor) -> None:
@@ -124,7 +126,7 @@ class VectorQuantizer(Bottleneck):
             by_gradient = self.settings.codebook == "gradient"
             if self.training and by_gradient:
                 self._revive(vectors)  # before the codebook is used: the gradient needs it as it was then
-            codebook = self._directed(self.codebook)
+            codebook = self._compared()
             indices = nearest(vectors, codebook.detach())
             chosen = F.embedding(indices, codebook).reshape(latents.shape)
             quantized = chosen.detach()
@@ -139,40 +141,44 @@ class VectorQuantizer(Bottleneck):
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions), int64."""
-        return nearest(self._directed(latents.float()), self._directed(self.codebook))
+        return nearest(self._directed(latents.float()), self._compared())
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Return the codebook's vectors (batch, positions, size) of indices (batch, positions)."""
-        return F.embedding(codes.long(), self._directed(self.codebook))
+        """Return the codebook vectors (batch, positions, size) of indices (batch, positions)."""
+        return F.embedding(codes.long(), self._compared())
 
     def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor:
-        """See :class:`Bottleneck`; vectors are chosen by their squared distances, see :func:`gaps`."""
+        """See :class:`Bottleneck`; codes are chosen by their squared distances, see :func:`gaps`."""
         gaps, spread = self.margins(latents, codes)
         return gaps / spread
 
     def margins(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how much farther than the nearest the chosen vectors lie, (batch, positions), and what is far.
+        """Return how much farther than the nearest the chosen codes lie, (batch, positions), and what is far.
 
         Both are of squared distances, in float64. The second is their :func:`spread` over the codebook.
         """
-        codebook = self._directed(self.codebook).double()
+        codebook = self._compared().double()
 
-        def compared(vectors: Tensor, indices: Tensor) -> Tensor:
+        def margin(vectors: Tensor, indices: Tensor) -> Tensor:
             distances = _distances(vectors, codebook)
             gaps = distances.gather(-1, indices[..., None])[..., 0] - distances.amin(-1)
             return torch.stack([gaps, distances.std(-1, correction=0)], -1)
 
         vectors = self._directed(latents.float()).double()
-        gaps, deviations = _in_blocks(compared, codebook, vectors, codes.long()).unbind(-1)
+        gaps, deviations = _in_blocks(margin, codebook, vectors, codes.long()).unbind(-1)
         return gaps, deviations.mean().clamp(min=SMALLEST)
 
     def _directed(self, vectors: Tensor) -> Tensor:
         """Scale vectors (..., size) to length 1 where only their directions count."""
         return F.normalize(vectors, dim=-1) if self.settings.cosine else vectors
 
+    def _compared(self) -> Tensor:
+        """Return the codebook as latents are compared with it."""
+        return self._directed(self.codebook)
+
     @torch.no_grad()
     def _follow(self, vectors: Tensor, indices: Tensor) -> None:
-        """Count what each vector drew; move it to the moving mean of that, and revive those that drew none."""
+        """Count the latents of each code; move it to their moving mean, and revive those that have none."""
         keep = self.settings.decay
         drawn = torch.bincount(indices, minlength=self.settings.codebook_size).to(vectors.dtype)
         self.counts.lerp_(drawn / len(vectors), 1 - keep)
@@ -185,16 +191,16 @@ class VectorQuantizer(Bottleneck):
 
     @torch.no_grad()
     def _revive(self, vectors: Tensor) -> None:
-        """Move vectors that draw next to nothing onto latents."""
+        """Move codes that are used next to never onto latents."""
         even = 1 / self.settings.codebook_size
-        dead = (self.counts < self.settings.revive_below * even).nonzero().flatten()
+        dead = (self.counts < self.settings.dead_code_threshold * even).nonzero().flatten()
         if not len(dead):
             return
         picked = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
         self.counts[dead] = even
         if self.settings.codebook == "gradient":
             self.codebook[dead] = picked
-        else:  # the sums move too, else the next update would pull the vector back to where it died
+        else:  # the sums move too, else the next update would pull the code back to where it died
             self.sums[dead] = picked * even
 
 
@@ -204,20 +210,20 @@ def _squared_distance(latents: Tensor, chosen: Tensor) -> Tensor:
 
 
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Return the indices (...) of what in a codebook (size, dimensions) is nearest to vectors (..., dimensions)."""
+    """Return the indices (...) in a codebook (codes, dimensions) that are nearest to vectors (..., dimensions)."""
     return _in_blocks(lambda block: _distances(block, codebook).argmin(-1), codebook, vectors)
 
 
 def _distances(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Return squared distances (..., size of the codebook) but for the vector's own square, which moves no minimum."""
+    """Return squared distances (..., codes) but for the vector's own square, which moves no minimum."""
     return codebook.square().sum(-1) - 2.0 * (vectors @ codebook.T)
 
 
 def _in_blocks(work: Callable[..., Tensor], codebook: Tensor, vectors: Tensor, *beside: Tensor) -> Tensor:
-    """Return what `work` gives, a row a vector, of vectors (..., dimensions) and of what belongs to them, (...) each.
+    """Return what `work` gives, a row a vector, of vectors (..., dimensions) and what lies beside them, (...) each.
 
-    It is given few enough vectors at a time for their distances to the codebook to stay within BLOCK_BYTES. An exported
-    graph has no blocks: its batches are the caller's.
+    It is given few enough vectors at a time for their distances to the whole codebook to stay within BLOCK_BYTES. An
+    exported graph has no blocks: its batches are the caller's.
     """
     rows = max(1, BLOCK_BYTES // (codebook.element_size() * len(codebook)))
     if torch.compiler.is_compiling() or vectors[..., 0].numel() <= rows:

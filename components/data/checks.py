@@ -1,4 +1,4 @@
-"""Checks of arrays before they become a prepared dataset."""
+"""What arrays must hold before they become a prepared dataset."""
 
 from __future__ import annotations
 

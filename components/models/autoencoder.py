@@ -1,4 +1,4 @@
-"""The autoencoder: encoder, bottleneck, decoder, each chosen separately."""
+"""The autoencoder: encoder, bottleneck and decoder, each chosen by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from components.bottlenecks import Bottleneck, BottleneckOutput, BottleneckSettings
-from components.contract import Epoch, Evaluation, Model, Scaling, TrainingRun, cross_entropies, squared_error
+from components.contract import Epoch, Model, Scaling, TrainingRun, Validation, cross_entropies, squared_error
 from components.corruptions import Corruption, CorruptionSettings, NoCorruption
 from components.networks import NetworkSettings
 from components.penalties import Activity, Penalty, PenaltySettings
@@ -44,10 +44,10 @@ class AutoencoderSettings(Settings):
 
     @field_validator("penalties")
     @classmethod
-    def _differ_in_kind(cls, penalties: tuple[Penalty, ...]) -> tuple[Penalty, ...]:
+    def _differ(cls, penalties: tuple[Penalty, ...]) -> tuple[Penalty, ...]:
         kinds = [penalty.kind for penalty in penalties]
         if len(set(kinds)) < len(kinds):
-            raise ValueError("must hold each kind once: a penalty's kind is the name of its metric")
+            raise ValueError("must hold each kind once: a penalty's kind is the name of its term")
         return penalties
 
     @field_validator("binarize")
@@ -114,8 +114,8 @@ class Autoencoder(Model):
         return descend(self, self.settings, run, resume)
 
     def initialize(self, items: Tensor) -> None:
-        """Start the bottleneck from the latents of raw items."""
-        if type(self.bottleneck).initialize is not Bottleneck.initialize:  # thousands of latents that few ask for
+        """Start the bottleneck from the latents of raw items (n, *item.shape)."""
+        if type(self.bottleneck).initialize is not Bottleneck.initialize:  # else they are not needed
             self.bottleneck.initialize(self.latents(items))
 
     def anneal(self, progress: float) -> None:
@@ -133,9 +133,9 @@ class Autoencoder(Model):
         if self.binarize and self.training:
             scaled = scaled.bernoulli()
         output = self.bottleneck(self.encoder(self.corruption.some(scaled) if self.training else scaled))
-        return self._terms(scaled, output, self.decoder(output.code))
+        return self._losses(scaled, output, self.decoder(output.code))
 
-    def evaluate(self, items: Tensor) -> Evaluation:
+    def validate(self, items: Tensor) -> Validation:
         """See :class:`Model`.
 
         The metrics hold the squared error where the loss does not, so that models of either reconstruction can be
@@ -144,14 +144,13 @@ class Autoencoder(Model):
         scaled = self.scaling(items)
         latents = self.encoder(scaled)
         output = self.bottleneck(latents)
-        rebuilt = self.decoder(output.code)
-        metrics = {}
-        if self.reconstruction == "bernoulli":
-            metrics["squared_error"] = squared_error(scaled, rebuilt.sigmoid())
-        codes = output.stored
-        if self.code.levels and codes is None:
-            codes = self.bottleneck.encode(latents)
-        return Evaluation(self._terms(scaled, output, rebuilt), metrics, codes)
+        decoded = self.decoder(output.code)
+        losses, metrics, codes = self._losses(scaled, output, decoded), {}, None
+        if "squared_error" not in losses:
+            metrics["squared_error"] = squared_error(scaled, self._rebuilt(decoded))
+        if self.code.levels:
+            codes = self.bottleneck.encode(latents) if output.indices is None else output.indices
+        return Validation(losses, metrics, codes)
 
     def encode(self, items: Tensor) -> Tensor:
         """See :class:`Model`."""
@@ -163,8 +162,7 @@ class Autoencoder(Model):
 
     def decode(self, codes: Tensor) -> Tensor:
         """See :class:`Model`."""
-        output: Tensor = self.decoder(self.bottleneck.embed(codes))
-        return output.sigmoid() if self.reconstruction == "bernoulli" else output
+        return self._rebuilt(self.decoder(self.bottleneck.embed(codes)))
 
     def choice_gaps(self, items: Tensor, codes: Tensor) -> Tensor | None:
         """See :class:`Model`."""
@@ -174,14 +172,18 @@ class Autoencoder(Model):
         """See :class:`Model`."""
         return self.bottleneck.with_choices(self.latents(items), codes)
 
-    def _terms(self, scaled: Tensor, output: BottleneckOutput, rebuilt: Tensor) -> dict[str, Tensor]:
-        """Return the loss's terms from scaled items and what bottleneck and decoder made of them."""
+    def _losses(self, scaled: Tensor, output: BottleneckOutput, decoded: Tensor) -> dict[str, Tensor]:
+        """Return the loss's terms of scaled items, what the bottleneck gave of them, and the decoder of that."""
         activity = Activity(scaled, output.code, self.encoder, self.training)
         penalties = {penalty.kind: penalty(activity) for penalty in self.penalties}
-        return self._error(scaled, rebuilt) | output.losses | penalties
+        return self._error(scaled, decoded) | output.losses | penalties
 
-    def _error(self, items: Tensor, output: Tensor) -> dict[str, Tensor]:
+    def _error(self, scaled: Tensor, decoded: Tensor) -> dict[str, Tensor]:
         """Return the loss's first term, of scaled items and what the decoder gave, both (batch, *item.shape)."""
         if self.reconstruction == "bernoulli":
-            return {"cross_entropy": cross_entropies(items, output).mean()}
-        return {"squared_error": squared_error(items, output)}
+            return {"cross_entropy": cross_entropies(scaled, decoded).mean()}
+        return {"squared_error": squared_error(scaled, decoded)}
+
+    def _rebuilt(self, decoded: Tensor) -> Tensor:
+        """Return items of what the decoder gave, (batch, *item.shape): where that is logits, their means."""
+        return decoded.sigmoid() if self.reconstruction == "bernoulli" else decoded

@@ -19,7 +19,7 @@ from torch import Tensor
 from components.contract import Epoch, Model, Scaling, TrainingRun, squared_error
 from components.settings import SettingError, Settings
 from components.state import State
-from components.training import as_tensor, mean_metrics
+from components.training import as_tensor, measure
 from items.code import CodeSpec
 from items.spec import ItemSpec
 
@@ -69,7 +69,7 @@ class PCA(Model):
             return
         items = as_tensor(run.train)
         self._solve(items)
-        train, validation = mean_metrics(self, items), mean_metrics(self, as_tensor(run.validation))
+        train, validation = measure(self, items), measure(self, as_tensor(run.validation))
         metrics = {f"train_{name}": value for name, value in train.items()}
         metrics |= {f"validation_{name}": value for name, value in validation.items()}
         state = State({f"model.{name}": tensor for name, tensor in self.state_dict().items()}, {"epoch": 1})

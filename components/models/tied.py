@@ -1,4 +1,4 @@
-"""An autoencoder of one layer and its transpose, as which a layer is pretrained.
+"""An autoencoder of one layer and its transpose, by which layers are pretrained.
 
     h = s(W x̃ + b)    y = Wᵀ h + c
 
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.bottlenecks.identity import Identity
-from components.contract import squared_error
 from components.corruptions import Corruption
 from components.models.autoencoder import Autoencoder
 from components.networks.mlp import Activation, MLPSettings
@@ -25,9 +24,11 @@ from items.spec import ItemSpec
 
 
 class TiedAutoencoder(Autoencoder):
-    """One layer of `width` units, as many as one likes: corruption or a penalty keep a wide one from copying.
+    """One layer of any number of units: corruption or a penalty keep a wide one from copying.
 
-    `within_unit` says that scaled items lie in 0-1, so that the cross-entropy is their loss.
+    Args:
+        item, width, activation, training, corruption, penalties: see :class:`AutoencoderSettings`.
+        within_unit: whether scaled items lie in 0-1, so that the cross-entropy is their loss.
     """
 
     def __init__(
@@ -43,19 +44,8 @@ class TiedAutoencoder(Autoencoder):
     ) -> None:
         encoder, _ = MLPSettings(hidden=(), code_activation=activation).build(item, (width,))
         decoder = Transposed(encoder[1], item.shape)  # type: ignore[index]
-        super().__init__(item, encoder, Identity(width), decoder, training, corruption, penalties)
-        self.within_unit = within_unit
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """See :class:`Model`."""
-        rebuilt: Tensor = self.decoder(codes)
-        return rebuilt.sigmoid() if self.within_unit else rebuilt
-
-    def _error(self, items: Tensor, output: Tensor) -> dict[str, Tensor]:
-        if not self.within_unit:
-            return {"squared_error": squared_error(items, output)}
-        total = F.binary_cross_entropy_with_logits(output.float(), items, reduction="sum")
-        return {"cross_entropy": total / len(items)}
+        parts = (item, encoder, Identity(width), decoder, training, corruption, penalties)
+        super().__init__(*parts, reconstruction="bernoulli" if within_unit else "squared_error")
 
 
 class Transposed(nn.Module):

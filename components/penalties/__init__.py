@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from components.penalties.contract import Activity, Penalty
-from components.penalties.contractive import ContractiveSettings, jacobian_norm, jacobians
+from components.penalties.contractive import ContractiveSettings, jacobians
 from components.penalties.kl_sparsity import KLSparsitySettings
 from components.penalties.l1 import L1Settings
 
@@ -20,6 +20,5 @@ __all__ = [
     "L1Settings",
     "Penalty",
     "PenaltySettings",
-    "jacobian_norm",
     "jacobians",
 ]

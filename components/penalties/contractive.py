@@ -33,7 +33,7 @@ class ContractiveSettings(Penalty):
         exact = squared_norms(activity.encoder, activity.items)
         if exact is not None:
             return exact.mean()
-        # An evaluation draws from its own seed, so that it depends on nothing but the weights and the items.
+        # A measurement draws from its own seed, so that it depends on nothing but the weights and the items.
         generator = None if activity.training else torch.Generator(activity.items.device).manual_seed(0)
         return estimated_squared_norms(activity.encoder, activity.items, self.samples, generator).mean()
 
@@ -72,13 +72,8 @@ def estimated_squared_norms(
     return total / samples
 
 
-def jacobian_norm(encoder: nn.Module, items: Tensor) -> float:
-    """Return the mean over scaled items (n, *item.shape) of ‖J(x)‖_F, exact for any encoder; for some hundreds."""
-    return float(jacobians(encoder, items).norm(dim=(1, 2)).mean())
-
-
 def jacobians(encoder: nn.Module, items: Tensor) -> Tensor:
-    """Return J(x) of scaled items (n, *item.shape): of latents by items, (n, latent values, item values)."""
+    """Return J(x) of scaled items (n, *item.shape), exact, whatever the encoder: (n, latent values, item values)."""
     differentiated = torch.func.jacrev(lambda item: encoder(item[None]).flatten())
     with torch.no_grad():
         return torch.stack([differentiated(item).float().flatten(1) for item in items])

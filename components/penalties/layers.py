@@ -1,4 +1,4 @@
-"""The layers of an encoder, for penalties whose formula depends on them."""
+"""What an encoder is made of, for penalties whose formula depends on it."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def draw_rate_distortion(results: Sequence[ExperimentResult], path: Path) -> Non
     """Draw one dataset's metrics against bits per item, a panel below the other, with intervals, names and fronts."""
     panels = panels_of(results)
     groups = [[result for result in results if result.value(panel.metric.key) is not None] for panel in panels]
-    figure = Figure(figsize=(9.4, 0.5 + 4.4 * len(panels)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(10.8, 0.5 + 4.6 * len(panels)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     drawn = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     bits = [result.bits for group in groups for result in group]
@@ -78,7 +78,9 @@ def draw_rate_distortion(results: Sequence[ExperimentResult], path: Path) -> Non
     if any(result.collapsed for group in groups for result in group):
         legend[COLLAPSED] = Line2D([], [], ls="none", marker="o", markersize=8, mfc="none", mec=ALARM)
     legend[FRONT] = Line2D([], [], color=MUTED, lw=1.4)
-    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(
+        legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False, columnspacing=1.2
+    )
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # names are placed on the final axes
     for axes, panel, group in zip(drawn, panels, groups, strict=True):

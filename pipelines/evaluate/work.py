@@ -41,7 +41,7 @@ def evaluate(out: Path, *, bundle: Path, data: Path, seed: int, threads: int = 1
     computed = {metric.key: metric.compute(context) for metric in METRICS if metric.compute and metric.applies(context)}
     values = {key: found for key, found in computed.items() if isinstance(found, np.ndarray)}
     metrics = {key: float(np.mean(found)) for key, found in computed.items()}
-    check_finite(bundle.name, metrics, values)
+    check_finite(context.bundle.name, metrics, values)
     write_values(out / VALUES, values)
     (out / DOCUMENT).write_text(json.dumps(describe(context, metrics, values, seed), indent=1))
     draw(context, out)

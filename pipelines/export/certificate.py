@@ -94,12 +94,12 @@ def _count_choices(model: Model, items: Tensor, ours: Tensor, theirs: Tensor) ->
     """
     discrete = model.code.levels is not None
     if discrete and torch.equal(ours, theirs):
-        return ours.numel(), 0, 0  # the usual case, without the distances to every entry of a codebook
-    choice_gaps = model.choice_gaps(items, theirs)
-    if choice_gaps is None:
+        return ours.numel(), 0, 0  # the usual case, without the distances to every vector of a codebook
+    gaps = model.choice_gaps(items, theirs)
+    if gaps is None:
         return 0, 0, 0
     wrong = ours != theirs if discrete else (ours != 0) != (theirs != 0)
-    different, beyond = int(wrong.sum()), int((wrong & ~(choice_gaps <= TIE)).sum())
+    different, beyond = int(wrong.sum()), int((wrong & ~(gaps <= TIE)).sum())
     if discrete:
         return ours.numel(), different, beyond
     return int((ours != 0).sum()), (different + 1) // 2, (beyond + 1) // 2

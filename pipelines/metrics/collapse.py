@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from items.code import CodeSpec
-from pipelines.metrics.codes import distinct
-from pipelines.metrics.errors import squared_errors
+from pipelines.metrics import item_metrics
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,14 +32,14 @@ def reasons(items: Array, codes: Array, code: CodeSpec, errors: Array | None) ->
         code: what codes are.
         errors: squared errors of the rebuilt items (n,); None where they cannot be rebuilt.
     """
-    different, found = distinct(items), distinct_codes(codes, code)
+    different, found = item_metrics.distinct(items), distinct_codes(codes, code)
     possible = different if code.levels is None else min(different, code.levels ** math.prod(code.shape))
     told = []
     if possible > 1 and found <= max(1, LEAST * possible):
         told.append(f"{found:,} code{'s' if found > 1 else ''} for {different:,} different items")
     if different > 1 and errors is not None:
         mean = items.mean(0, dtype=np.float64)
-        variance = float(squared_errors(items, np.broadcast_to(mean, items.shape)).mean())
+        variance = float(item_metrics.squared_errors(items, np.broadcast_to(mean, items.shape)).mean())
         if errors.mean() >= (1 - LEAST) * variance:
             told.append(
                 f"squared error {errors.mean():.4g}, and {variance:.4g} if every item is replaced by the mean item"
@@ -53,4 +52,4 @@ def distinct_codes(codes: Array, code: CodeSpec) -> int:
     if code.levels is None:
         constant = np.ptp(codes, 0) <= RESOLUTION * np.abs(codes).max(0)
         codes = np.where(constant, 0.0, codes)
-    return distinct(codes)
+    return item_metrics.distinct(codes)

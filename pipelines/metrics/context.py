@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components import codebook_use
+from components.codebook_use import code_counts
 from components.data.contract import PreparedDataset
 from components.data.schema import SplitName
 from items.code import CodeSpec
 from items.spec import ItemSpec
-from pipelines.metrics import codes, errors
+from pipelines.metrics import item_metrics
 from pipelines.project import StageError
 from serving.bundle import Bundle
 
@@ -83,7 +83,7 @@ class EvaluationContext:
     @cached_property
     def squared_errors(self) -> Array:
         """Squared errors of the rebuilt items, each summed over the item's values, (n,)."""
-        return errors.squared_errors(self.scaled, self.rebuilt)
+        return item_metrics.squared_errors(self.scaled, self.rebuilt)
 
     @cached_property
     def features(self) -> Array:
@@ -112,9 +112,9 @@ class EvaluationContext:
 
         Each variable of a categorical code and each bit is a codebook of its own.
         """
-        return codebook_use.code_counts(self.codes, self.code.levels or 1, self.code.alphabets)
+        return code_counts(self.codes, self.code.levels or 1, self.code.alphabets)
 
     @cached_property
     def position_entropies(self) -> Array:
         """The entropy in bits of each element of the codes, (elements,); only of discrete codes."""
-        return codes.position_entropies(self.codes)
+        return item_metrics.position_entropies(self.codes)

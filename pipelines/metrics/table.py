@@ -13,11 +13,10 @@ from typing import Literal
 import numpy as np
 
 from components.codebook_use import entropies
+from pipelines.metrics import item_metrics
 from pipelines.metrics.classes import knn_correct, probe_correct
-from pipelines.metrics.codes import active_fractions
 from pipelines.metrics.collapse import distinct_codes
 from pipelines.metrics.context import PROBED, Array, EvaluationContext
-from pipelines.metrics.errors import psnrs
 from pipelines.metrics.similarity import SIDE, ssims
 
 FOUR_DIGITS = "four significant digits"
@@ -128,7 +127,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("psnr", "PSNR", "dB", "higher",
            "Peak signal-to-noise ratio: the squared error of a pixel on a logarithmic scale. 3 dB more is half the "
            "error.",
-           ".2f", lambda c: psnrs(c.squared_errors / c.item.values), _shows_images, per_item=True),
+           ".2f", lambda c: item_metrics.psnrs(c.squared_errors / c.item.values), _shows_images, per_item=True),
     Metric("ssim", "SSIM", "0–1", "higher",
            "Structural similarity: how similar the local patterns of light and contrast are. 1 is identical.",
            ".3f", lambda c: ssims(c.scaled, c.rebuilt), _fits_ssim, per_item=True),
@@ -171,7 +170,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("active_fraction", "Active", "% of units", "",
            "Units of the code that an item activates: above a tenth of the largest value that the unit takes. A sparse "
            "code has few.",
-           ".1%", lambda c: active_fractions(c.codes), lambda c: not c.discrete, per_item=True),
+           ".1%", lambda c: item_metrics.active_fractions(c.codes), lambda c: not c.discrete, per_item=True),
     Metric("encode_items_per_second", "Encoding", "items/s", "higher",
            "Items encoded in a second by ONNX Runtime, in memory, on the machine that evaluated. It is one timing "
            "without an interval, so no best is marked.",

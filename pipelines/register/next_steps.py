@@ -1,4 +1,4 @@
-"""Where everything is after a run: the report, the MLflow UI, and a command that encodes.
+"""The report, the MLflow UI and a command that encodes: where to go after a run.
 
 python -m pipelines.register.next_steps
 """
@@ -9,32 +9,31 @@ import os
 import sys
 from pathlib import Path
 
-from components.data import open_dataset
-from pipelines.compare.experiments import read_metrics
+from components.data.contract import SCHEMA_FILE
+from components.data.schema import read_schema
+from pipelines.compare.summary import read_summary
 from pipelines.project import Project, stage
-from pipelines.settings.params import load_params
 
 
 def main() -> None:
     """Print three places to go from here, as commands to paste."""
     project = Project.here()
-    params = load_params(project)
-    names = list(params.experiments)
-    sound = [name for name in names if not read_metrics(project.metrics(name)).collapsed]  # others have no champion
-    name = (sound or names)[-1]
-    dataset = open_dataset(project.data(params.experiment(name).dataset))
-    items = dataset.folder / dataset.schema.splits["test"].arrays["items"].file
+    experiments = read_summary(project).experiments
+    one = next((one for one in experiments if not one.collapsed), experiments[0])  # a collapsed one has no champion
+    data = project.data(one.dataset)
+    items = data / read_schema(data / SCHEMA_FILE).splits["test"].arrays["items"].file
     server = os.environ.get("MLFLOW_TRACKING_URI", "")
     ui = server if server.startswith("http") else "make ui   (http://127.0.0.1:5000)"
+    encode = f"hourglass encode {shown(items)} --model models:/{one.model}@champion --out codes/{one.model}"
     sys.stdout.write(
         f"\nReport     {shown(project.reports / 'index.html')}\n"
         f"MLflow UI  {ui}\n"
-        f"Encode     .venv/bin/hourglass encode {shown(items)} --model models:/{name}@champion --out codes/{name}\n"
-    )
+        f"Encode     .venv/bin/{encode}\n"
+    )  # fmt: skip
 
 
 def shown(path: Path) -> str:
-    """Return a path as one would type it here."""
+    """Return a path as it is typed in the current folder."""
     return os.path.relpath(path)
 
 

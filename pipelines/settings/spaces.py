@@ -72,17 +72,6 @@ class Distribution:
             return distributions.IntDistribution(int(low), int(high))
         return distributions.FloatDistribution(low, high, log=self.kind == "log_uniform")
 
-    def at(self, share: float) -> Value:
-        """Return the value below which a share (0 to 1, 1 excluded) of the distribution lies."""
-        if self.kind == "choice":
-            return self.arguments[int(share * len(self.arguments))]
-        low, high = (a for a in self.arguments if not isinstance(a, str))
-        if self.kind == "integer":
-            return int(low) + int(share * (int(high) - int(low) + 1))
-        if self.kind == "log_uniform":
-            return float(low * math.exp(share * math.log(high / low)))
-        return float(low + share * (high - low))
-
 
 def find_space(tree: object, path: str = "") -> dict[str, Distribution]:
     """Return every distribution in a settings tree by its dotted path."""

@@ -21,7 +21,7 @@ from components.models import PCASettings, TrainingRun
 from components.models.pca import PCA
 from components.training import as_tensor
 from items.spec import ItemSpec
-from pipelines.metrics import errors as item_errors
+from pipelines.metrics import item_metrics
 from pipelines.studies.bundles import open_bundle, rebuilt, squared_errors
 from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
 from pipelines.studies.plan import StudyPlan
@@ -112,7 +112,7 @@ def write(
     nothing = best_components(pca, validation, validation)
     without = {
         "noisy": np.zeros(len(clean)),
-        "pca": item_errors.squared_errors(wanted, projection(pca, clean, nothing)),
+        "pca": item_metrics.squared_errors(wanted, projection(pca, clean, nothing)),
         "basic": squared_errors(basic_evaluation),
         "denoising": squared_errors(denoising_evaluation),
     }
@@ -124,7 +124,7 @@ def write(
         components = best_components(pca, validation, corrupted(item, validation, noise, seed))
         found = {"noisy": item.scaled(noisy), "pca": projection(pca, noisy, components)}
         found |= {key: rebuilt(bundle, noisy) for key, bundle in bundles.items()}
-        errors = {way: item_errors.squared_errors(wanted, found[way]) for way in WAYS}
+        errors = {way: item_metrics.squared_errors(wanted, found[way]) for way in WAYS}
         trials.append(Trial(corruption_text(noise), damage(noise) == damage(learned), components, errors))
         if len(trials) == 2:
             drawn |= {names[way]: found[way] for way in WAYS}
@@ -155,7 +155,9 @@ def best_components(pca: PCA, clean: Array, noisy: Array) -> int:
     """Return how many components, all or a half, a quarter … of them, come nearest to the clean items."""
     most, wanted = pca.code.shape[0], pca.item.scaled(clean)
     tried = [most >> halved for halved in range(most.bit_length())]
-    return min(tried, key=lambda count: float(item_errors.squared_errors(wanted, projection(pca, noisy, count)).mean()))
+    return min(
+        tried, key=lambda count: float(item_metrics.squared_errors(wanted, projection(pca, noisy, count)).mean())
+    )
 
 
 def corrupted(item: ItemSpec, items: Array, noise: Corruption, seed: int) -> Array:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from components.data import PreparedDataset, open_dataset
-from pipelines.metrics.errors import squared_errors
+from pipelines.metrics import item_metrics
+from pipelines.metrics.classes import knn_correct
 from pipelines.project import StageError
 from pipelines.studies.bundles import open_bundle
 from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
@@ -88,12 +89,10 @@ def plane(name: str, bundle: Bundle, data: PreparedDataset) -> Plane:
     codes = bundle.encode(test)
     kept = np.zeros_like(codes)
     kept[:, :2] = codes[:, :2]
-    errors = squared_errors(data.schema.item.scaled(test), bundle.decode(kept))
+    errors = item_metrics.squared_errors(data.schema.item.scaled(test), bundle.decode(kept))
     train_labels, test_labels = data.labels("train"), data.labels("test")
     correct = None
     if train_labels is not None and test_labels is not None:
-        from pipelines.metrics.classes import knn_correct  # here: Faiss is slow to import
-
         train = bundle.encode(np.asarray(data.array("train")))[:, :2]
         correct = knn_correct(train, train_labels, kept[:, :2], test_labels)
     return Plane(name, kept[:, :2], errors, correct)

@@ -21,8 +21,7 @@ from components.data import PreparedDataset, open_dataset
 from components.data.raw import Outline
 from components.settings import SettingError
 from items.spec import ItemSpec
-from pipelines.metrics.retrieval import overlaps as shared
-from pipelines.metrics.retrieval import precisions as shares_of_class
+from pipelines.metrics import item_metrics
 from pipelines.project import StageError
 from pipelines.studies.bundles import evenly_spread, open_bundle
 from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
@@ -187,7 +186,7 @@ def describe(
     """Return the page; `differing` names the parts in which the two models differ."""
     k = searches[0].found.items.shape[1]
     precisions = precisions_of(data, queries, searches)
-    overlaps = {s.name: shared(s.found.items, searches[0].found.items) for s in searches[1:]}
+    overlaps = {s.name: item_metrics.overlaps(s.found.items, searches[0].found.items) for s in searches[1:]}
     found = {
         **{f"{name}_precision": float(values.mean()) for name, values in precisions.items()},
         **{f"{s.name}_bytes": s.stored for s in searches},
@@ -221,7 +220,7 @@ def precisions_of(data: PreparedDataset, queries: Array, searches: list[Search])
     train, test = data.labels("train"), data.labels("test")
     if train is None or test is None:
         return {}
-    return {s.name: shares_of_class(train[s.found.items], test[queries]) for s in searches}
+    return {s.name: item_metrics.precisions(train[s.found.items], test[queries]) for s in searches}
 
 
 def precision_table(searches: list[Search], precisions: dict[str, Array], k: int) -> Table:

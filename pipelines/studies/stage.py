@@ -18,7 +18,6 @@ from pipelines.settings.params import Params, load_params
 from pipelines.studies.contract import StudySettings, read_study
 from pipelines.studies.plan import StudyPlan
 from pipelines.units.run import run_units
-from pipelines.units.storage import Storage
 from pipelines.units.unit import Unit, delete_others
 
 
@@ -64,5 +63,5 @@ def check(project: Project, dataset: str, studies: Mapping[str, StudySettings]) 
 
 def page_unit(project: Project, params: Params, dataset: str, name: str, study: StudySettings) -> Unit:
     """Return the unit that writes the page of a study."""
-    storage = Storage(params.storage or project.cache)
-    return study.units(StudyPlan(project, dataset, name, params.seed, params.budget, storage))
+    plan = StudyPlan(project, dataset, name, params.seed, params.budget, params.storage_of(project))
+    return study.units(plan)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from pipelines.metrics.subspaces import principal_angles
+from pipelines.metrics import item_metrics
 from pipelines.project import StageError
 from pipelines.studies.bundles import open_bundle, squared_errors
 from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
@@ -63,7 +63,7 @@ def write(
     """Write the page."""
     bundles = {key: open_bundle(folder) for key, folder in (("pca", pca), ("linear", linear))}
     errors = {"pca": squared_errors(pca_evaluation), "linear": squared_errors(linear_evaluation)}
-    angles = principal_angles(spanned(bundles["linear"]), spanned(bundles["pca"]))
+    angles = item_metrics.principal_angles(spanned(bundles["linear"]), spanned(bundles["pca"]))
     made_from = {experiments[key]: bundle.manifest.digest for key, bundle in bundles.items()}
     page = describe(study, experiments, errors, angles, made_from)
     write_page(out, page, {"angles.png": draw_angles(angles)})
@@ -103,8 +103,8 @@ def describe(
         **study,
         title="PCA is a linear autoencoder",
         question=QUESTION,
-        summary=f"The squared error of {experiments['linear']} is {excess:+.2%} off that of {experiments['pca']}. The "
-        f"largest of the {len(angles)} principal angles between their decoders is {largest:.1f}°.",
+        summary=f"The squared error of {experiments['linear']} differs from that of {experiments['pca']} by "
+        f"{excess:+.2%}. The largest of the {len(angles)} principal angles between their decoders is {largest:.1f}°.",
         tables=(
             Table(
                 caption="Squared error per test item with its 95 % interval; the difference is of the same items",

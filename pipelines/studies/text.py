@@ -56,5 +56,6 @@ def corruption_text(corruption: Corruption) -> str:
     """Return what a corruption does to an item: `gaussian, sigma 0.5`. The share that it leaves clean is not in it."""
     if isinstance(corruption, NoCorruption):
         return "no noise"
-    settings = corruption.model_dump(exclude={"clean", "kind"})
-    return ", ".join([corruption.kind.replace("_", " "), *(f"{key} {value}" for key, value in settings.items())])
+    settings = corruption.model_dump(exclude={"clean"})
+    kind = settings.pop("kind").replace("_", " ")
+    return ", ".join([kind, *(f"{key} {value}" for key, value in settings.items())])

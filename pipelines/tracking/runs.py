@@ -1,4 +1,4 @@
-"""A sweep as MLflow runs: one parent, its trials nested below. Live tracking and `register` write them alike."""
+"""A sweep as MLflow runs: one parent, its trials nested below. Live tracking and `register` share this code."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class SweepRuns:
     def complete(self, parent: Run, trial: TrialRecord) -> bool:
         """Complete a trial's run from the record; return whether anything was missing."""
         run = self.trial(parent, trial.number, trial.parameters, trial.started)
-        moved = run.data.tags.get(PARENT) != parent.info.run_id
+        moved: bool = run.data.tags.get(PARENT) != parent.info.run_id
         if moved:  # its parent was deleted, and created anew
             self.store.client.set_tag(run.info.run_id, PARENT, parent.info.run_id)
         if run.info.status == STATUS[trial.status]:

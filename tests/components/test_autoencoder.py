@@ -119,7 +119,11 @@ def test_bytes_become_zero_to_one_and_floats_stay() -> None:
     [
         (CONV, IDENTITY, "network.kind"),
         (MLP, {"kind": "identity", "size": 13}, "bottleneck.size"),
-        (MLP, CODEBOOK | {"codebook_size": 4, "positions": 500}, "bottleneck.codebook_size"),
+        (
+            MLP,
+            {"kind": "vector_quantizer", "codebook_size": 4, "size": 2, "positions": 500},
+            "bottleneck.codebook_size",
+        ),
     ],
 )
 def test_a_part_that_cannot_work_names_its_path(network: dict[str, Any], bottleneck: dict[str, Any], key: str) -> None:

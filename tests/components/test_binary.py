@@ -55,11 +55,11 @@ def test_noise_draws_bits_by_their_probabilities() -> None:
     torch.testing.assert_close((code.mean(0) + 1) / 2, latents.sigmoid(), atol=0.01, rtol=0)
 
 
-def test_only_wrong_bits_have_gaps_and_those_are_their_distances_from_the_threshold() -> None:
+def test_only_wrong_bits_are_regretted_and_by_their_distance_from_the_threshold() -> None:
     latents = torch.tensor([[-4.0, 1.0, 0.5, 3.0]])
-    choice_gaps = binary().choice_gaps(latents, torch.tensor([[0, 0, 0, 1]]))
+    gaps = binary().choice_gaps(latents, torch.tensor([[0, 0, 0, 1]]))
     spread = (4 + 1 + 0.5 + 3) / 2 / 4  # the deviation of two alternatives is half their distance
-    np.testing.assert_allclose(choice_gaps.numpy(), [[0, 1 / spread, 0.5 / spread, 0]])
+    np.testing.assert_allclose(gaps.numpy(), [[0, 1 / spread, 0.5 / spread, 0]])
 
 
 def test_more_bits_than_the_raw_item_has_are_an_error_that_names_size() -> None:

@@ -15,7 +15,7 @@ from items.spec import ItemSpec
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 QUANTIZER = {"codebook_size": 4, "size": 2, "positions": 2}
 
-# Settings, the codes of four items, and how often each level is used, by hand.
+# Settings, the codes of four items, and how often each vector of each codebook is used, by hand.
 BY_HAND: dict[str, tuple[dict[str, Any], list[list[int]], list[list[int]]]] = {
     "one codebook for both positions": (
         {"kind": "vector_quantizer", **QUANTIZER},
@@ -27,7 +27,7 @@ BY_HAND: dict[str, tuple[dict[str, Any], list[list[int]], list[list[int]]]] = {
         [[0, 1], [0, 1], [2, 1], [0, 1]],
         [[3, 4, 1, 0]],
     ),
-    "a codebook for each stage": (  # a position's stages lie next to each other
+    "a codebook for each stage": (  # a position's stages lie beside each other
         {"kind": "residual_quantizer", "depth": 2, **QUANTIZER},
         [[0, 3, 1, 3], [0, 3, 1, 3], [0, 3, 1, 3], [0, 3, 2, 3]],
         [[4, 3, 1, 0], [0, 0, 0, 8]],

@@ -61,7 +61,7 @@ def test_an_unknown_key_is_refused_by_name_and_values_are_frozen(model: type[Set
         (VectorQuantizerSettings, QUANTIZER | {"commitment": -0.1}, "commitment"),
         (VectorQuantizerSettings, QUANTIZER | {"decay": 1.0}, "decay"),
         (VectorQuantizerSettings, QUANTIZER | {"decay": 0.0}, "decay"),
-        (VectorQuantizerSettings, QUANTIZER | {"revive_below": -0.1}, "revive_below"),
+        (VectorQuantizerSettings, QUANTIZER | {"dead_code_threshold": -0.1}, "dead_code_threshold"),
         (MLPSettings, {"hidden": [8, 0]}, "hidden"),
         (MLPSettings, {"activation": "step"}, "activation"),
         (MLPSettings, {"code_activation": "step"}, "code_activation"),

@@ -1,91 +1,80 @@
+"""Modules of components import each other at their heads alone, and in no circle."""
+
 from __future__ import annotations
 
 import ast
-import graphlib
-import importlib
-from collections.abc import Iterator
+import subprocess
+import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+from pipelines.units.key import _closure
+
 ROOT = Path(__file__).parents[2]
-PROJECT = ("components", "items", "pipelines", "serving")
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "components").rglob("*.py"))
+}
 
-
-def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-MODULES = {name_of(path): ast.parse(path.read_text()) for path in sorted((ROOT / "components").rglob("*.py"))}
-
-
-def imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
-    """Yield the modules that a statement may import; of `from a import b`, both a and a.b."""
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    else:
-        assert node.level == 0, "imports are absolute"
-        yield str(node.module)
-        yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def imports_of(tree: ast.Module) -> set[str]:
-    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
-    return {name for node in nodes for name in imported(node)}
-
-
-def with_packages(name: str) -> set[str]:
-    """Return a module and the packages around it, whose __init__ runs before it."""
-    parts = name.split(".")
-    return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
-
-
-def test_all_modules_are_looked_at() -> None:
-    assert {"components", "components.training", "components.models.pca", "components.data"} <= MODULES.keys()
-
-
-def test_no_import_of_this_project_waits_inside_a_function_or_for_a_type_checker() -> None:
-    late = []
-    for name, tree in MODULES.items():
-        at_once = {node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import | ast.ImportFrom) and node not in at_once:
-                late += [(name, one) for one in imported(node) if one.partition(".")[0] in PROJECT]
-    assert late == []
-
-
-def test_components_know_nothing_of_stages_and_serving() -> None:
-    """So no metric of an evaluation, nor a study, is in what a training run's key covers."""
-    roots = {one.partition(".")[0] for tree in MODULES.values() for one in imports_of(tree)}
-    assert roots & set(PROJECT) == {"components", "items"}
-
-
-def circles(modules: dict[str, ast.Module]) -> list[str]:
-    """Return the names of modules that import each other in a circle, the first again at the end; none where none do.
-
-    A package may import its own modules, and its __init__ runs before them: that is no circle.
-    """
-    graph = {}
-    for name, tree in modules.items():
-        needed = {package for one in imports_of(tree) & modules.keys() for package in with_packages(one)}
-        graph[name] = (needed & modules.keys()) - with_packages(name)
-    try:
-        graphlib.TopologicalSorter(graph).prepare()
-    except graphlib.CycleError as error:
-        return list(error.args[1])
-    return []
-
-
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    assert circles(MODULES) == []
-
-
-def test_a_circle_is_found_even_through_a_package() -> None:
-    sources = {"p": "from p.a import x", "p.a": "import q", "q": "from p.b import y", "p.b": "", "r": "import p.a"}
-    modules = {name: ast.parse(source) for name, source in sources.items()}
-    assert set(circles(modules)) == {"p", "p.a", "q"}
-    modules["q"] = ast.parse("import os")
-    assert circles(modules) == []
-
-
-def test_each_module_can_be_imported() -> None:
-    for name in MODULES:
+# A module of a package is imported after its package, so only a package or a module beside it can be the first.
+IMPORT_EACH = """
+import importlib, sys
+for first in sorted({".".join(name.split(".")[:2]) for name in sys.argv[1:]}):
+    for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == "components"]:
+        del sys.modules[loaded]
+    for name in [first, *(name for name in sys.argv[1:] if name.startswith(f"{first}."))]:
         importlib.import_module(name)
+print("all imported")
+"""
+
+
+def imported(node: ast.AST) -> set[str]:
+    """Return the modules of components that a tree imports; a name that is imported from a package may be a module."""
+    found: set[str] = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Import):
+            found |= {alias.name for alias in part.names}
+        elif isinstance(part, ast.ImportFrom) and part.module:
+            names = {f"{part.module}.{alias.name}" for alias in part.names} & MODULES.keys()
+            found |= names or {part.module}
+    return {name for name in found if name.partition(".")[0] == "components"}
+
+
+def at_the_head(tree: ast.Module) -> set[str]:
+    return set().union(*(imported(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)))
+
+
+def test_no_import_is_in_a_function_or_for_type_checkers_alone() -> None:
+    for name, path in MODULES.items():
+        tree = ast.parse(path.read_text())
+        assert imported(tree) == at_the_head(tree), name
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = {name: imported(ast.parse(path.read_text())) for name, path in MODULES.items()}
+    assert "components.contract" in graph["components.training"]
+    assert graph["components.models"] > {"components.models.autoencoder", "components.contract"}
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which shows the circle
+    assert len(order) == len(MODULES)
+
+
+def test_a_circle_would_be_found() -> None:
+    tree = ast.parse("from components import training\ndef late():\n    import components.data.schema\n")
+    assert imported(tree) == {"components.training", "components.data.schema"}
+    assert at_the_head(tree) == {"components.training"}
+
+
+@pytest.mark.parametrize("module", ["components.models", "components.training"])
+def test_metrics_of_the_evaluation_decide_no_trained_weight(module: str) -> None:
+    closure = _closure((module,))
+    assert "components.codebook_use" in closure
+    assert {name.partition(".")[0] for name in closure} == {"components", "items"}
+    assert not closure & {"components.bounds", "components.samples"}
+
+
+def test_each_module_can_be_the_first_one_imported() -> None:
+    assert "components.training" in MODULES
+    run = subprocess.run([sys.executable, "-c", IMPORT_EACH, *MODULES], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout == "all imported\n", run.stderr

@@ -7,7 +7,7 @@ from torch import nn
 
 from components.models import AutoencoderSettings, PCASettings, TrainingRun
 from components.networks import LinearSettings
-from components.training import mean_metrics
+from components.training import measure
 from items.spec import ItemSpec
 
 
@@ -36,8 +36,8 @@ def test_trained_on_digits_it_approaches_pcas_error_and_subspace(digit: ItemSpec
     model = AutoencoderSettings.model_validate(settings).build(digit)
     list(model.fit(run))
     train = torch.tensor(digits[:1500])
-    linear, best = (mean_metrics(each, train)["squared_error"] for each in (model, pca))
+    linear, best = (measure(each, train)["squared_error"] for each in (model, pca))
     assert best * (1 - 1e-5) <= linear < best * 1.0005
     weight = next(part.weight for part in model.decoder if isinstance(part, nn.Linear))
-    angles = subspace_angles(weight.detach().double().numpy(), pca.components.double().numpy().T)
-    assert np.degrees(angles).max() < 1
+    angles = np.degrees(subspace_angles(weight.detach().numpy(), pca.components.numpy().T))
+    assert angles.max() < 1  # degree

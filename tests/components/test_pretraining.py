@@ -15,7 +15,7 @@ from components.corruptions import MaskingNoise, NoCorruption
 from components.models.tied import TiedAutoencoder
 from components.penalties import ContractiveSettings
 from components.pretraining import LayerEpoch, Stack, StackSettings, encoded, pretrain
-from components.training import TrainingSettings, mean_metrics
+from components.training import TrainingSettings, measure
 from items.spec import ItemSpec
 
 PLAIN: dict[str, Any] = {"layers": [24, 12, 6], "pretraining": {"batch_size": 64, "learning_rate": 5e-3}}
@@ -87,8 +87,8 @@ def test_each_layer_learns_to_rebuild_what_the_layers_below_it_give(digit: ItemS
     pretrained(stack, run(digits, epochs=6))
     items = digits[600:700]
     for before, after in zip(untrained.autoencoders, stack.autoencoders, strict=True):
-        left = mean_metrics(after, torch.tensor(items))["loss"]
-        assert left < 0.8 * mean_metrics(before, torch.tensor(items))["loss"]
+        left = measure(after, torch.tensor(items))["loss"]
+        assert left < 0.8 * measure(before, torch.tensor(items))["loss"]
         items = encoded(after, items)
     with torch.no_grad():
         torch.testing.assert_close(stack(torch.tensor(digits[600:700])), torch.tensor(items))

@@ -14,7 +14,7 @@ from components.models import AutoencoderSettings, Model
 from components.models.autoencoder import Reconstruction
 from components.networks import NetworkSettings
 from components.penalties import PenaltySettings
-from components.training import mean_metrics
+from components.training import measure
 from items.spec import ItemSpec
 
 ITEMS = [
@@ -120,10 +120,10 @@ def test_the_whole_product_trains_and_encodes_as_without_corruption_and_penaltie
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.isfinite().all(), name
-    metrics = mean_metrics(model, items)
-    assert set(metrics) >= {*names, "loss"}
-    assert all(math.isfinite(value) for value in metrics.values())
-    assert mean_metrics(model, items) == metrics, "evaluation has chance in it"
+    measured = measure(model, items)
+    assert set(measured) >= {*names, "loss"}
+    assert all(math.isfinite(value) for value in measured.values())
+    assert measure(model, items) == measured, "measuring has chance in it"
 
 
 class RoundTrip(torch.nn.Module):

@@ -65,12 +65,12 @@ def test_more_active_units_than_can_be_are_an_error_that_names_active(size: int,
     assert caught.value.key == "active"
 
 
-def test_kept_units_have_as_gap_what_their_sum_falls_short_of_the_largest() -> None:
+def test_kept_units_are_regretted_by_what_their_sum_falls_short_of_the_largest() -> None:
     made, latents = top_k(4, 2), torch.tensor([[3.0, -5.0, 1.0, 2.0]])
     spread = np.std([3, -5, 1, 2])
     for kept, short in (((3, 0, 0, 2), 0), ((3, 0, 1, 0), 1), ((0, 0, 1, 2), 2), ((3, 0, 0, 0), 2), ((0,) * 4, 5)):
-        choice_gaps = made.choice_gaps(latents, torch.tensor([kept]))
-        np.testing.assert_allclose(choice_gaps.numpy(), [[short / spread] * 4])
+        gaps = made.choice_gaps(latents, torch.tensor([kept]))
+        np.testing.assert_allclose(gaps.numpy(), [[short / spread] * 4])
     assert made.choice_gaps(latents, torch.tensor([[3, 0, 1, 2]])).min() == np.inf
     # An offset moves what is below 0 as well, so only where all of it is above does nothing change.
     above = made.choice_gaps(latents + 1e6, torch.tensor([[3, 0, 1, 0]]))

@@ -19,11 +19,11 @@ ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 
 
 def quantizer(codebook: list[list[float]] | Tensor, positions: int = 1, **settings: float) -> VectorQuantizer:
-    """Build a quantizer with the vectors of `codebook`, each evenly used so far."""
+    """Build a quantizer of the vectors `codebook`, each evenly used so far."""
     vectors = torch.as_tensor(codebook, dtype=torch.float32)
-    size, dimensions = vectors.shape
-    chosen = VectorQuantizerSettings(codebook_size=size, size=dimensions, **settings)
-    made = VectorQuantizer(chosen, positions)
+    made = VectorQuantizer(
+        VectorQuantizerSettings(codebook_size=len(vectors), size=vectors.shape[1], **settings), positions
+    )
     made.codebook.copy_(vectors)
     made.sums.copy_(vectors / len(vectors))
     return made
@@ -39,7 +39,7 @@ def random_quantizer() -> VectorQuantizer:
     return quantizer(torch.randn(33, 5), positions=7).eval()
 
 
-def test_each_vector_gets_its_nearest_codebook_vector(random_quantizer: VectorQuantizer) -> None:
+def test_each_vector_gets_its_nearest_code(random_quantizer: VectorQuantizer) -> None:
     latents = torch.randn(20, 7, 5)
     distances = np.square(latents.numpy()[:, :, None] - random_quantizer.codebook.numpy()).sum(-1)
     codes = random_quantizer.encode(latents)
@@ -69,7 +69,7 @@ def test_commitment_is_a_mean_over_items_of_a_sum_over_dimensions(random_quantiz
 
 
 def test_codebook_follows_the_moving_averages_worked_out_by_hand() -> None:
-    made = quantizer([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], positions=2, decay=0.9, revive_below=0.0)
+    made = quantizer([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], positions=2, decay=0.9, dead_code_threshold=0.0)
     counts, sums = np.full(3, 1 / 3), made.codebook.double().numpy() / 3
     batches = [
         ([[[1.0, 1.0], [9.0, 1.0]], [[2.0, 0.0], [11.0, -1.0]]], [0, 1, 0, 1]),
@@ -78,10 +78,10 @@ def test_codebook_follows_the_moving_averages_worked_out_by_hand() -> None:
     for latents, drew in batches:
         made(torch.tensor(latents))
         vectors = np.reshape(latents, (4, 2))
-        for place in range(3):
-            own = [vector for vector, index in zip(vectors, drew, strict=True) if index == place]
-            counts[place] = 0.9 * counts[place] + 0.1 * len(own) / 4
-            sums[place] = 0.9 * sums[place] + 0.1 * np.sum(own, axis=0) / 4
+        for code in range(3):
+            own = [vector for vector, index in zip(vectors, drew, strict=True) if index == code]
+            counts[code] = 0.9 * counts[code] + 0.1 * len(own) / 4
+            sums[code] = 0.9 * sums[code] + 0.1 * np.sum(own, axis=0) / 4
         np.testing.assert_allclose(made.counts.numpy(), counts, rtol=1e-5)
         np.testing.assert_allclose(made.sums.numpy(), sums, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(made.codebook.numpy(), sums / counts[:, None], rtol=1e-5, atol=1e-6)
@@ -100,9 +100,9 @@ def test_evaluation_leaves_the_codebook_alone_and_training_does_not(random_quant
     assert not any(torch.equal(before[name], tensor) for name, tensor in buffers(random_quantizer).items())
 
 
-def test_a_dead_vector_is_revived_for_good() -> None:
+def test_a_dead_code_is_revived_for_good() -> None:
     torch.manual_seed(0)
-    made = quantizer([[0.0, 0.0], [5.0, 0.0], [1000.0, 1000.0]], revive_below=0.1)
+    made = quantizer([[0.0, 0.0], [5.0, 0.0], [1000.0, 1000.0]], dead_code_threshold=0.1)
     made.counts[2], made.sums[2] = 0.03, 30.0
     latents = torch.tensor([[[0.5, 1.0]], [[-0.5, 0.0]], [[5.5, 1.0]], [[4.5, 0.5]], [[0.1, 0.2]], [[5.1, 0.2]]])
     made(latents)
@@ -112,12 +112,12 @@ def test_a_dead_vector_is_revived_for_good() -> None:
     assert made.counts[2].item() == pytest.approx(even)
     torch.testing.assert_close(made.sums[2], revived * even)
 
-    made(torch.zeros(6, 1, 2))  # draws nothing on the revived vector
+    made(torch.zeros(6, 1, 2))  # draws nothing on the revived code
     torch.testing.assert_close(made.codebook[2], revived)
 
 
-def test_vectors_in_use_are_not_revived() -> None:
-    made = quantizer([[0.0], [5.0]], revive_below=0.1)
+def test_codes_in_use_are_not_revived() -> None:
+    made = quantizer([[0.0], [5.0]], dead_code_threshold=0.1)
     made(torch.tensor([[[0.0]], [[0.0]], [[5.0]], [[5.0]]]))
     torch.testing.assert_close(made.codebook, torch.tensor([[0.0], [5.0]]))
 
@@ -146,8 +146,8 @@ def test_the_items_that_started_the_codebook_do_not_outweigh_the_batches_after_t
         torch.testing.assert_close(made.codebook.sort(0).values, expected)
 
 
-def test_a_vector_that_draws_nothing_stays_where_it_is() -> None:
-    made = quantizer([[0.0], [5.0]], decay=0.5, revive_below=0.0)
+def test_a_code_that_draws_nothing_stays_where_it_is() -> None:
+    made = quantizer([[0.0], [5.0]], decay=0.5, dead_code_threshold=0.0)
     for _ in range(40):
         made(torch.zeros(4, 1, 1))
     torch.testing.assert_close(made.codebook, torch.tensor([[0.0], [5.0]]))
@@ -173,7 +173,7 @@ def test_k_means_centres_are_the_means_of_what_they_drew() -> None:
     centres, drawn = k_means(vectors, 4, 100)
     nearest = (vectors[:, None] - centres).square().sum(-1).argmin(1)
     assert drawn.tolist() == torch.bincount(nearest, minlength=4).tolist()
-    torch.testing.assert_close(centres, torch.stack([vectors[nearest == place].mean(0) for place in range(4)]))
+    torch.testing.assert_close(centres, torch.stack([vectors[nearest == code].mean(0) for code in range(4)]))
 
 
 def test_more_k_means_centres_than_vectors_start_near_vectors_and_are_no_copies() -> None:
@@ -193,7 +193,7 @@ def test_more_k_means_centres_than_vectors_start_near_vectors_and_are_no_copies(
 @pytest.mark.parametrize(
     ("codebook_size", "positions", "bits"), [(512, 49, 441), (2, 3, 3), (10, 2, 2 * math.log2(10))]
 )
-def test_bits_are_positions_times_log2_of_the_codebooks_size(codebook_size: int, positions: int, bits: float) -> None:
+def test_bits_are_positions_times_log2_of_the_codebook_size(codebook_size: int, positions: int, bits: float) -> None:
     made = VectorQuantizerSettings(codebook_size=codebook_size, size=4).build(ITEM, positions)
     assert made.code.bits_per_item == pytest.approx(bits)
     assert made.code.shape == (positions,)
@@ -204,7 +204,7 @@ def test_positions_in_the_settings_win_over_the_networks() -> None:
     assert VectorQuantizerSettings(codebook_size=4, size=2, positions=3).build(ITEM, 49).code.shape == (3,)
 
 
-def test_a_choices_gap_is_how_much_farther_it_is_than_the_nearest() -> None:
+def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> None:
     made = quantizer([[0.0, 0.0], [4.0, 0.0], [100.0, 0.0]], positions=3)
     latents = torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]])
     assert torch.equal(made.choice_gaps(latents, made.encode(latents)), torch.zeros(1, 3))
@@ -215,15 +215,15 @@ def test_a_choices_gap_is_how_much_farther_it_is_than_the_nearest() -> None:
 
 
 def test_choice_gaps_do_not_shrink_where_latents_and_codebook_are_moved_together() -> None:
-    latents, vectors = torch.tensor([[[2.0, 1.0], [1.0, 0.0]]]), torch.tensor([[0.0, 0.0], [4.0, 0.0], [6.0, 0.0]])
+    latents, codebook = torch.tensor([[[2.0, 1.0], [1.0, 0.0]]]), torch.tensor([[0.0, 0.0], [4.0, 0.0], [6.0, 0.0]])
     here, there = (
-        quantizer((vectors + offset).tolist(), positions=2).choice_gaps(latents + offset, torch.tensor([[2, 1]]))
+        quantizer((codebook + offset).tolist(), positions=2).choice_gaps(latents + offset, torch.tensor([[2, 1]]))
         for offset in (0.0, 4096.0)
     )
     np.testing.assert_allclose(here.numpy(), there.numpy(), rtol=1e-6)
 
 
-def test_a_code_of_more_bits_than_the_raw_item_is_an_error_that_names_codebook_size() -> None:
+def test_a_code_of_more_bits_than_the_raw_item_is_an_error_that_names_the_codebook_size() -> None:
     byte = ItemSpec(kind="vector", shape=(1,), dtype="uint8")
     assert VectorQuantizerSettings(codebook_size=256, size=2).build(byte, 1).code.bits_per_item == byte.bits
     with pytest.raises(SettingError, match=r"codebook_size: 257, must make a code of at most 8 bits.*8\.0") as caught:
@@ -232,7 +232,7 @@ def test_a_code_of_more_bits_than_the_raw_item_is_an_error_that_names_codebook_s
 
 
 def test_bf16_autocast_does_not_blur_the_choice() -> None:
-    made = quantizer([[1.0], [1.002]], revive_below=0.0)  # one number in bf16
+    made = quantizer([[1.0], [1.002]], dead_code_threshold=0.0)  # one number in bf16
     with torch.autocast("cpu", torch.bfloat16):
         output = made(torch.tensor([[[1.0021]], [[0.9999]]]))
         halves = made.eval()(torch.ones(2, 1, 1, dtype=torch.bfloat16))
@@ -265,8 +265,8 @@ def test_distances_are_held_a_block_at_a_time_and_nothing_changes(
             quantizer.initialize(latents)
             quantizer.train()(latents)
             codes = quantizer.encode(latents)
-            choice_gaps = quantizer.choice_gaps(latents, codes.flip(0))
-        results.append((codes, quantizer.codebook.detach(), choice_gaps))
+            gaps = quantizer.choice_gaps(latents, codes.flip(0))
+        results.append((codes, quantizer.codebook.detach(), gaps))
         largest.append(made.largest)
     assert largest[0] >= 60 * 7 * 100 * 4
     assert largest[1] <= 2**14

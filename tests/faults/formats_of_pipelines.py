@@ -1,4 +1,4 @@
-"""Formats that the stages after `prepare` read and write: settings, journals, run records, metrics, studies."""
+"""Formats that the stages after `prepare` read and write: journals, run records, metrics, studies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from ruamel.yaml import YAML
+from pipelines.studies.remembered import _kept, _recalled
 
 from components.data import DataError
 from components.models import Model
@@ -24,7 +24,6 @@ from pipelines.compare.stage import leaderboard_row, write_reports
 from pipelines.project import Project, StageError
 from pipelines.register.stage import dvc_stages
 from pipelines.settings.params import load_params
-from pipelines.studies.remembered import _kept, _recalled
 from pipelines.studies.results import read_results
 from pipelines.sweep.journal import Journal
 from pipelines.sweep.record import RunRecord, read_model, read_record, write_record
@@ -32,54 +31,14 @@ from pipelines.tracking.projection import Projection
 from pipelines.tracking.studied import StudyProjection
 from pipelines.units.storage import Storage
 from serving.bundle import BundleError
-from tests.faults.damage import VALUES, YAML_VALUES, Damage, damaged_bytes, damaged_document, damaged_json
+from tests.faults.damage import VALUES, Damage, damaged_bytes, damaged_document, damaged_json
 from tests.faults.formats import Format, digest
 from tests.pipelines.lab import MLP, Lab
-from tests.pipelines.sandbox import REPOSITORY
 
 STAGES = (StageError, SettingError, DataError, BundleError)  # what pipelines.project.stage turns into a line
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
-MNIST = ItemSpec(kind="image", shape=(28, 28, 1), dtype="uint8")
 OBJECTIVE = "validation_squared_error"
 DRAWN = 5  # one of so many contents is drawn too, which takes a second
-
-
-def make_params(folder: Path) -> None:
-    folder.mkdir()
-    text = (REPOSITORY / "params.yaml").read_text()
-    (folder / "params.yaml").write_text(text)
-
-
-def use_params(folder: Path) -> str:
-    params = load_params(Project(folder, folder))
-    for name, experiment in params.experiments.items():
-        if (content := digest(name, experiment)) not in _CHECKED:
-            try:
-                experiment.check(name, MNIST)
-            except SettingError as error:
-                raise StageError(f"params.yaml: {error}") from error  # as `hourglass check` says it
-            _CHECKED.add(content)
-    return digest(params.model_dump(mode="json"))
-
-
-_CHECKED: set[str] = set()  # as most experiments are those of the sample
-
-
-def damaged_params(content: bytes, draw: random.Random) -> Damage:
-    """Damage params.yaml: its structure, its lines, or its bytes."""
-    way = draw.random()
-    if way < 0.6:
-        return damaged_document(content, draw, partial(YAML(typ="safe").load), VALUES + YAML_VALUES)
-    if way < 0.8:
-        lines = content.splitlines(keepends=True)
-        at = draw.randrange(len(lines))
-        new = draw.choice((
-            [], [lines[at]] * 2, [b" " + lines[at]], [b"\t" + lines[at]], [lines[at].rstrip() + b": :\n"],
-            [b"---\n", lines[at]], [b"...\n", lines[at]], [b"<<: *a\n", lines[at]], [b"- ", lines[at]],
-            [lines[at].replace(b":", b"")], [lines[at].replace(b"{", b"[")], [b"? ", lines[at]], [b"'", lines[at]],
-        ))  # fmt: skip
-        return f"line {at + 1} made {b''.join(new)[:60]!r}", b"".join([*lines[:at], *new, *lines[at + 1 :]])
-    return damaged_bytes(content, draw)
 
 
 def small_model(seed: int = 0) -> Model:
@@ -226,7 +185,6 @@ def use_part(folder: Path) -> str:
 
 
 FORMATS = (
-    Format("params.yaml", "params.yaml", make_params, use_params, STAGES, damaged_params, sealed=False, several=True),
     Format("trial.json", "*/trial.json", make_journal, use_journal, STAGES, damaged_json),
     Format("attempt.json", "*/attempt-*.json", make_journal, use_journal, STAGES, damaged_json),
     Format("state.safetensors", "*/state-*.safetensors", make_journal, use_journal, STAGES, damaged_safetensors),

@@ -8,9 +8,10 @@ from tests.faults.box import Box
 from tests.faults.formats_of_data import FORMATS as DATA
 from tests.faults.formats_of_pipelines import FORMATS as PIPELINES
 from tests.faults.formats_of_serving import FORMATS as SERVING
+from tests.faults.formats_of_settings import FORMATS as SETTINGS
 from tests.faults.outcome import Outcome
 
-FORMATS = (*DATA, *PIPELINES, *SERVING)
+FORMATS = (*DATA, *SETTINGS, *PIPELINES, *SERVING)
 
 SUBJECT = "mutations"
 EACH = 1000

@@ -164,9 +164,7 @@ class Lab:
         with self.project.params.open("w") as file:
             YAML().dump(self.params, file)
 
-    def record(
-        self, name: str, dataset: str, model: dict[str, Any], settings: dict[str, Any], key: str
-    ) -> RunRecord:
+    def record(self, name: str, dataset: str, model: dict[str, Any], settings: dict[str, Any], key: str) -> RunRecord:
         epoch = EpochRecord(epoch=1, timestamp=3500, seconds=2.5, metrics={"validation_squared_error": 4.25})
         path = "model.training.learning_rate"
         searched = {} if model["kind"] == "pca" else {path: "0.001 … 0.01 (log)"}
@@ -184,9 +182,7 @@ class Lab:
             space=searched,
             trials=(
                 TrialRecord(number=1, parameters=chosen, status="finished", started=1000, history=(epoch,)),
-                TrialRecord(
-                    number=2, parameters=chosen, status="failed", reason="no memory", started=1000, history=()
-                ),
+                TrialRecord(number=2, parameters=chosen, status="failed", reason="no memory", started=1000, history=()),
             ),
             best_trial=1,
             best_epoch=1,

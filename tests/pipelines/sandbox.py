@@ -71,18 +71,22 @@ class Sandbox:
             YAML().dump({"studies": {}} | params, file)
 
     def train(self, *experiments: str) -> None:
-        """Prepare every dataset; sweep and export its experiments, or those named, in this process."""
+        """Prepare every dataset; sweep and export its experiments, or those named, in this process.
+
+        They come one by one, since one trial alone takes no session of Ray.
+        """
         from pipelines.export import stage as export
         from pipelines.prepare import stage as prepare
         from pipelines.sweep import stage as sweep
 
         with contextlib.chdir(self.root):
             params = YAML(typ="safe").load((self.root / "params.yaml").read_text())
-            for dataset, there in params["experiments"].items():
-                only = [name for name in there if name in experiments or not experiments]
+            for dataset, named in params["experiments"].items():
                 prepare.main(dataset)
-                sweep.main(dataset, only)
-                export.main(dataset, only)
+                for name in named:
+                    if name in experiments or not experiments:
+                        sweep.main(dataset, [name])
+                        export.main(dataset, [name])
 
     def git(self) -> None:
         """Make the folder a git and DVC repository with everything committed."""
@@ -97,8 +101,8 @@ class Sandbox:
         done = subprocess.run(
             command, cwd=self.root, env=self.environment | environment, capture_output=True, text=True, timeout=600
         )
-        told = f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        assert (done.returncode != 0) == fails, told
+        printed = f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        assert (done.returncode != 0) == fails, printed
         return done
 
     def stage(

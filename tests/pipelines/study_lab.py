@@ -18,7 +18,7 @@ from components.models import Model, ModelSettings, TrainingRun
 from pipelines.evaluate.results import VALUES, write_values
 from pipelines.export.certificate import UNPROVEN
 from pipelines.export.graphs import export_decoder, export_encoder
-from pipelines.metrics.errors import squared_errors
+from pipelines.metrics.item_metrics import squared_errors
 from pipelines.project import Project, locked, model_name
 from pipelines.studies import kinds
 from pipelines.studies.contract import Study, StudySettings, read_study

@@ -1,32 +1,27 @@
-"""A collapsed code: found, said in red, praised for nothing, and given no alias."""
+"""A collapsed code: found, shown in red, and given no alias."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import trained
 from drafts import DIGITS, ITEM
-from lab import MLP, VQVAE, Lab, read
-from sandbox import Sandbox
 
 from components.models import AutoencoderSettings, TrainingRun
 from items.code import CodeSpec
 from pipelines.compare import stage as compare
-from pipelines.compare.report import costs, leaderboard, render_report
 from pipelines.evaluate import stage as evaluate
 from pipelines.export import stage as export
 from pipelines.metrics.collapse import reasons
-from pipelines.metrics.errors import squared_errors
-from pipelines.prepare import stage as prepare
+from pipelines.metrics.item_metrics import squared_errors
+from pipelines.project import Project
 from pipelines.register import stage as register
-from pipelines.sweep import stage as sweep
-from pipelines.tracking.models import crown
 from pipelines.tracking.store import Store
 
 BITS64 = CodeSpec(shape=(64,), dtype="uint8", levels=2, bits_per_item=64, alphabets=64)
@@ -95,111 +90,46 @@ def test_a_posterior_that_has_collapsed_is_found_by_what_is_rebuilt() -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with one experiment, whose logits are never negative: every bit of every item is 1."""
-    sandbox = make_sandbox()
+    root = tmp_path_factory.mktemp("project")
+    project, digits = Project(root, root), {"kind": "digits", "test": 200}
     network = {"kind": "mlp", "hidden": [8], "code_activation": "sigmoid"}
     model = {"kind": "autoencoder", "network": network, "bottleneck": {"kind": "binary", "size": 64}}
-    epochs = {"quick": {"epochs": 2}, "paper": {"epochs": 2}}
-    experiment = {"dataset": "digits", "model": model, **epochs}
-    sandbox.write_params({"datasets": {"digits": {"kind": "digits"}}, "experiments": {"bits": experiment}})
-    with contextlib.chdir(sandbox.root), pytest.MonkeyPatch.context() as patch:
+    trained.write_params(project, {"digits": digits}, {"digits": {"bits": model}})
+    trained.train(project, trained.prepare(project, "digits", digits), "bits", model, epochs=2)
+    with contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        prepare.main("digits")
-        for stage in (sweep, export, evaluate):
-            stage.main("bits")
+        for stage in (export, evaluate):
+            stage.main("digits")
         compare.main()
         register.main()
-    return sandbox
+    return project
 
 
-def test_a_collapsed_model_is_measured_as_such(finished: Sandbox) -> None:
-    bits = json.loads((finished.root / "metrics" / "bits.json").read_text())
+def test_the_metrics_of_a_collapsed_model(finished: Project) -> None:
+    bits = json.loads(finished.metrics("digits", "bits").read_bytes())
     assert (bits["codebook_usage"], bits["codebook_perplexity"]) == (0.5, 1)  # of each bit; together it is all in use
     assert (bits["codebook_usage_worst"], bits["codebook_perplexity_worst"]) == (0.5, 1)
     assert (bits["distinct_codes"], bits["entropy_per_item"], bits["entropy_per_position"]) == (1, 0, 0)
-    items = bits["evidence"][0]["items"]
-    assert bits["distinct_code_share"] == 1 / items
+    assert bits["distinct_code_share"] == 1 / 200
     assert bits["collapsed"][0].startswith("1 code for ")
 
 
-def test_a_collapsed_model_is_a_red_finding_and_good_for_nothing(finished: Sandbox) -> None:
-    html = (finished.root / "reports" / "index.html").read_text()
-    assert '<li class="alarm"><strong>Collapsed:</strong> <a href="#experiment-bits">bits</a>, 1 code for ' in html
-    assert "discrete codes: can be indexed" not in html
+def test_a_collapsed_model_is_red_in_the_report(finished: Project) -> None:
+    html = (finished.reports / "index.html").read_text()
+    assert 'class="alarm" href="#experiment-digits-bits">digits-bits</a></th><td class="text">1 code for ' in html
 
 
 def test_a_collapsed_model_gets_no_alias_and_loses_the_one_it_has(
-    finished: Sandbox, monkeypatch: pytest.MonkeyPatch
+    finished: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     client = Store.of(finished.root).client
-    assert client.get_registered_model("bits").aliases == {}
-    assert "1 code for" in client.get_model_version("bits", "1").tags["collapsed"]
-    for alias in ("champion", "made-by-hand"):
-        client.set_registered_model_alias("bits", alias, "1")
+    assert client.get_registered_model("digits-bits").aliases == {}
+    assert "1 code for" in client.get_model_version("digits-bits", "1").tags["collapsed"]
+    for alias in ("champion", "set-by-a-user"):
+        client.set_registered_model_alias("digits-bits", alias, "1")
     monkeypatch.chdir(finished.root)
     register.main()
-    assert list(client.get_registered_model("bits").aliases) == ["made-by-hand"]
-
-
-class Registry:
-    """What `crown` asks of a store whose model has the aliases given."""
-
-    def __init__(self, **aliases: str) -> None:
-        self.client, self.aliases = self, aliases
-
-    def get_registered_model(self, name: str) -> Registry:
-        return self
-
-    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
-        self.aliases[alias] = version
-
-    def delete_registered_model_alias(self, name: str, alias: str) -> None:
-        del self.aliases[alias]
-
-
-@pytest.mark.parametrize(
-    ("before", "collapsed", "after", "said"),
-    [
-        ({}, "", {"champion": "2"}, "champion"),
-        ({}, "why", {}, None),
-        ({"champion": "1"}, "", {"champion": "1", "challenger": "2"}, "challenger"),
-        ({"champion": "1"}, "why", {"champion": "1"}, None),
-        ({"champion": "2"}, "why", {}, "no longer champion, collapsed: why"),
-        ({"champion": "1", "challenger": "2"}, "why", {"champion": "1"}, "no longer challenger, collapsed: why"),
-    ],
-)
-def test_aliases_go_to_sound_versions(
-    before: dict[str, str], collapsed: str, after: dict[str, str], said: str | None
-) -> None:
-    registry = Registry(**before)
-    assert crown(registry, "model", "2", collapsed) == said  # type: ignore[arg-type]
-    assert registry.aliases == after
-    assert crown(registry, "model", "2", collapsed) is None  # type: ignore[arg-type]
-
-
-def test_a_collapsed_model_leads_in_nothing_but_is_shown(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    why = ("1 code for 393 different items", "squared error 9, and 8 if every item is replaced by the mean item")
-    others: dict[str, Any] = dict.fromkeys(("ssim", "knn_accuracy", "probe_accuracy"))
-    lab.experiment("empty", model=VQVAE, bits=16, squared_error=(3.0, 2.9, 3.1), collapsed=why, **others)
-    lab.experiment("large", model=MLP, bits=128, **others)
-    lab.experiment("small", model=MLP, bits=64, squared_error=(5.0, 4.9, 5.1), **others)
-    entries = read(lab)
-    columns, lines = leaderboard(entries)
-    marks = {e.name: dict(zip((c.key for c in columns), (c.mark for c in cells), strict=True)) for e, cells in lines}
-    assert marks["empty"] == dict.fromkeys(marks["empty"], "")
-    assert marks["small"]["bits_per_item"] == marks["large"]["squared_error"] == "best"
-    merits = {e.name: [str(m) for m in merits] for group in costs(entries)[1].values() for e, _, merits in group}
-    assert merits == {"empty": [], "large": ["lowest squared error"], "small": ["smallest code"]}
-    html = render_report(entries, {})
-    assert f"{why[0]}; {why[1]}. It is left out of every comparison" in html
-    assert html.count('class="alarm"') == 5  # the finding, what it is good for, its row, its section twice
-    assert lab.compare(monkeypatch).is_dir()
-
-
-def test_where_all_have_collapsed_there_is_still_a_report(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    lab.experiment("one", collapsed=("1 code for 6 different items",))
-    lab.experiment("two", collapsed=("1 code for 6 different items",))
-    html = (lab.compare(monkeypatch) / "index.html").read_text()
-    assert html.count("<strong>Collapsed:</strong>") == 2
+    assert list(client.get_registered_model("digits-bits").aliases) == ["set-by-a-user"]

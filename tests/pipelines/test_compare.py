@@ -188,7 +188,10 @@ def test_the_summary_changes_with_all_that_mlflow_shows(lab: Lab, monkeypatch: p
     metric = contents()
     lab.experiment("one", knn_accuracy=(0.96, 0.01), collapsed=("1 code for 40 different items",))
     collapsed = contents()
-    write(lab.project.run("digits", "one") / "history.png", (lab.project.run("digits", "one") / "history.png").read_bytes() + b"more")
+    write(
+        lab.project.run("digits", "one") / "history.png",
+        (lab.project.run("digits", "one") / "history.png").read_bytes() + b"more",
+    )
     picture = contents()
     assert len({before[0], metric[0], collapsed[0], picture[0]}) == 4
     assert {metric[1], collapsed[1], picture[1]} == {before[1]}

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import copy
+import functools
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,8 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.bottlenecks.contract import CodeSpec
 from components.models import AutoencoderSettings, Model, PCASettings, TrainingRun
+from items.code import CodeSpec
 from items.digests import sha256_of
 from pipelines.export.certificate import BATCHES, certify
 from pipelines.export.graphs import INNER, export_encoder, random_operators
@@ -36,9 +40,25 @@ def trained(kind: str) -> Model:
     return model.eval()
 
 
-def broken(bundle: Bundle, change: str) -> Bundle:
-    """Return the bundle with its encoder's graph changed on purpose, its digest made to match."""
-    path = bundle.folder / bundle.manifest.encoder.file
+Exported = Callable[[str], tuple[Model, Bundle]]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Return a function that gives a trained model of a kind and its bundle, which no test changes."""
+
+    @functools.cache
+    def model_and_bundle(kind: str) -> tuple[Model, Bundle]:
+        model = trained(kind)
+        return model, bundled(model, tmp_path_factory.mktemp(kind) / "bundle")
+
+    return model_and_bundle
+
+
+def broken(bundle: Bundle, change: str, folder: Path) -> Bundle:
+    """Return a copy of the bundle with its encoder's graph changed on purpose, its digest made to match."""
+    shutil.copytree(bundle.folder, folder)
+    path = folder / bundle.manifest.encoder.file
     model = onnx.load(path)
     if change == "weights":
         weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))  # of VQ, the embedding's
@@ -54,13 +74,12 @@ def broken(bundle: Bundle, change: str) -> Bundle:
     path.write_bytes(model.SerializeToString())
     encoder = bundle.manifest.encoder
     graph = Graph(file=encoder.file, sha256=sha256_of(path), inputs=encoder.inputs, outputs=encoder.outputs)
-    return Bundle(bundle.folder, bundle.manifest.model_copy(update={"encoder": graph}), threads=1)
+    return Bundle(folder, bundle.manifest.model_copy(update={"encoder": graph}), threads=1)
 
 
 @pytest.mark.parametrize("kind", ["pca", "mlp", "vq"])
-def test_an_exported_model_earns_its_certificate(kind: str, tmp_path: Path) -> None:
-    model = trained(kind)
-    certificate = certify(model, bundled(model, tmp_path / "bundle"), DIGITS)
+def test_an_exported_model_passes_its_certificate(kind: str, exported: Exported) -> None:
+    certificate = certify(*exported(kind), DIGITS)
     assert certificate.passed
     assert certificate.failures == ()
     assert [check.batch for check in certificate.batches] == list(BATCHES) == [1, 7, 64, 512]
@@ -68,16 +87,16 @@ def test_an_exported_model_earns_its_certificate(kind: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["pca", "mlp", "vq"])
-def test_the_certificate_refuses_an_encoder_with_other_weights(kind: str, tmp_path: Path) -> None:
-    model = trained(kind)
-    certificate = certify(model, broken(bundled(model, tmp_path / "bundle"), "weights"), DIGITS)
+def test_the_certificate_refuses_an_encoder_with_other_weights(kind: str, exported: Exported, tmp_path: Path) -> None:
+    model, bundle = exported(kind)
+    certificate = certify(model, broken(bundle, "weights", tmp_path / "broken"), DIGITS)
     assert not certificate.passed
     assert any(failure.startswith("encoder: ") for failure in certificate.failures)
 
 
-def test_codes_that_ties_cannot_excuse_are_refused_though_entries_are_doubled(tmp_path: Path) -> None:
-    model = trained("vq")
-    bundle = bundled(model, tmp_path / "bundle")
+def test_codes_that_ties_cannot_excuse_are_refused_though_vectors_are_doubled(exported: Exported) -> None:
+    model, bundle = exported("vq")
+    model = copy.deepcopy(model)
     quantizer = model.bottleneck
     quantizer.codebook[1::2] = quantizer.codebook[::2]  # now every best choice ties with another
     certificate = certify(model, bundle, DIGITS)
@@ -85,35 +104,33 @@ def test_codes_that_ties_cannot_excuse_are_refused_though_entries_are_doubled(tm
     assert any("no ties" in failure for failure in certificate.failures)
 
 
-def test_a_short_split_is_used_again_until_each_batch_size_has_run(tmp_path: Path) -> None:
-    model = trained("pca")
-    certificate = certify(model, bundled(model, tmp_path / "bundle"), DIGITS[:100])
+def test_a_short_split_is_used_again_until_each_batch_size_has_run(exported: Exported) -> None:
+    certificate = certify(*exported("pca"), DIGITS[:100])
     assert certificate.passed
     assert {check.batch: check.items for check in certificate.batches} == BATCHES
 
 
-def test_the_certificate_refuses_a_random_operator_however_small(tmp_path: Path) -> None:
-    model = trained("mlp")
-    certificate = certify(model, broken(bundled(model, tmp_path / "bundle"), "noise"), DIGITS)
+def test_the_certificate_refuses_a_random_operator_however_small(exported: Exported, tmp_path: Path) -> None:
+    model, bundle = exported("mlp")
+    certificate = certify(model, broken(bundle, "noise", tmp_path / "broken"), DIGITS)
     assert certificate.random_operators == ("RandomNormalLike",)
     assert not certificate.passed
 
 
-def test_the_graph_is_what_the_model_computes(tmp_path: Path) -> None:
-    model = trained("vq")
-    bundle = bundled(model, tmp_path / "bundle")
+def test_the_graph_is_what_the_model_computes(exported: Exported) -> None:
+    model, bundle = exported("vq")
     with torch.no_grad():
         expected = model.encode(torch.from_numpy(DIGITS[:99]))
         embedded = model.embed(expected)
     codes = bundle.encode(DIGITS[:99], batch_size=10)
-    assert codes.dtype == np.uint16  # 300 entries do not fit a byte
+    assert codes.dtype == np.uint16  # 300 vectors do not fit a byte
     np.testing.assert_array_equal(codes, expected.numpy())
     np.testing.assert_allclose(bundle.embed(DIGITS[:99]), embedded.flatten(1).numpy(), atol=1e-6)
 
 
-def test_the_same_model_gives_the_same_bytes_and_no_path_of_this_machine(tmp_path: Path) -> None:
-    model = trained("mlp")
-    first, second = (bundled(model, tmp_path / name) for name in ("a", "b"))
+def test_the_same_model_gives_the_same_bytes_and_no_path_of_this_machine(exported: Exported, tmp_path: Path) -> None:
+    model, first = exported("mlp")
+    second = bundled(model, tmp_path / "bundle")
     assert first.manifest.encoder == second.manifest.encoder
     assert first.manifest.decoder == second.manifest.decoder
     assert b".py" not in (first.folder / "encoder.onnx").read_bytes()
@@ -166,8 +183,9 @@ def test_random_operators_are_found_in_subgraphs(tmp_path: Path) -> None:
     assert random_operators(path) == ["RandomUniform"]
 
 
-def test_a_manifest_is_sealed_by_its_digest(tmp_path: Path) -> None:
-    bundle = bundled(trained("pca"), tmp_path / "bundle")
-    write_manifest(bundle.folder, bundle.manifest)
-    manifest = read_manifest(bundle.folder)
+def test_a_manifest_is_sealed_by_its_digest(exported: Exported, tmp_path: Path) -> None:
+    _, bundle = exported("pca")
+    folder = shutil.copytree(bundle.folder, tmp_path / "bundle")
+    write_manifest(folder, bundle.manifest)
+    manifest = read_manifest(folder)
     assert manifest.digest == manifest.computed_digest() != ""

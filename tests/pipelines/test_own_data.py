@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from sandbox import Sandbox
+
+from tests.pipelines.sandbox import Sandbox
 
 PARAMS: dict[str, Any] = {
     "seed": 0,
     "budget": "quick",
     "datasets": {"photos": {"kind": "images", "source": "inputs/own/photos", "size": 4}},
-    "experiments": {"photos-pca": {"dataset": "photos", "model": {"kind": "pca", "size": 3}}},
+    "experiments": {"photos": {"pca": {"model": {"kind": "pca", "size": 3}}}},
 }
 
 

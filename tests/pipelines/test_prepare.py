@@ -7,21 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sandbox import PARAMS, Sandbox
 
 from components.data import SPLITS, open_dataset
 from components.settings import SettingError
 from pipelines.prepare import stage as prepare
-from pipelines.project import StageError
+from pipelines.project import StageError, stage
+from tests.pipelines.sandbox import PARAMS, REPOSITORY, Sandbox
 
-REPOSITORY = Path(__file__).parents[2]
 TEXT = """
 seed: {seed}
 datasets:
   small: {{kind: digits, validation: {validation}, test: 20}}
-  mine: {{kind: array, source: absent.npy}}
+  mine: {{kind: array, source: own.npy}}
 experiments:
-  linear: {{dataset: small, model: {{kind: pca, size: 2}}}}
+  small: {{linear: {{model: {{kind: pca, size: 2}}}}}}
 """
 
 
@@ -32,7 +31,7 @@ def project(folder: Path, seed: int = 0, validation: int = 10) -> Path:
 
 def run(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipelines.prepare.stage", name],
+        [sys.executable, "-m", "pipelines.prepare", name],
         cwd=folder,
         env={"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
@@ -50,10 +49,12 @@ def test_prepare_writes_the_dataset_and_says_what_it_wrote(tmp_path: Path) -> No
     assert dataset.schema.digest in done.stdout
 
 
-def test_data_that_cannot_be_had_ends_in_one_line(tmp_path: Path) -> None:
-    done = run(project(tmp_path), "mine")
-    assert done.returncode == 1
-    assert done.stderr == f"error: dataset mine: {tmp_path / 'absent.npy'} is not there\n"
+def test_data_that_is_not_there_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["", "mine"])
+    with pytest.raises(SystemExit) as raised:
+        stage(prepare.main)
+    assert raised.value.code == f"error: dataset mine: {tmp_path / 'own.npy'} is not there"
     assert not (tmp_path / "data").exists()
 
 
@@ -72,7 +73,7 @@ def test_a_wrong_size_is_named_by_its_key_in_params(tmp_path: Path, monkeypatch:
         prepare.main("small")
 
 
-def test_an_unknown_name_is_told_the_names_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project(tmp_path))
     with pytest.raises(StageError, match=r"datasets\.smal: not in params.yaml; it has small, mine"):
         prepare.main("smal")
@@ -84,7 +85,7 @@ def test_a_changed_file_of_the_users_own_is_prepared_again(sandbox: Sandbox) -> 
     params["datasets"] = {"digits": {"kind": "array", "source": "inputs/mine.npy"}}
     sandbox.write_params(params)
     np.save(sandbox.root / "inputs" / "mine.npy", items)
-    sandbox.git()
+    sandbox.run("dvc", "init", "-q", "--no-scm")
     for kept in (items, items[:50]):
         np.save(sandbox.root / "inputs" / "mine.npy", kept)
         sandbox.run("dvc", "repro", "prepare@digits")
@@ -92,10 +93,12 @@ def test_a_changed_file_of_the_users_own_is_prepared_again(sandbox: Sandbox) -> 
         assert sum(dataset.count(split) for split in SPLITS) == len(kept)
 
 
-def test_a_file_that_dvc_does_not_watch_is_noted(sandbox: Sandbox) -> None:
-    np.save(sandbox.root / "elsewhere.npy", np.zeros((60, 8, 8), np.uint8))
-    params = copy.deepcopy(PARAMS)
-    params["datasets"] = {"digits": {"kind": "array", "source": "elsewhere.npy"}}
-    sandbox.write_params(params)
-    printed = sandbox.stage("prepare", "digits").stdout
-    assert "note: elsewhere.npy is not below inputs/" in printed
+def test_a_file_that_dvc_does_not_watch_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "own.npy", np.zeros((60, 8, 8), np.uint8))
+    monkeypatch.chdir(project(tmp_path))
+    prepare.main("mine")
+    note, *_ = capsys.readouterr().out.splitlines()
+    assert note.startswith("note: own.npy is not below inputs/")
+    assert note.endswith("`dvc repro -f prepare@mine`")

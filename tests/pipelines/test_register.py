@@ -21,6 +21,7 @@ from sandbox import REPOSITORY
 from pipelines.compare.summary import read_summary
 from pipelines.metrics.table import METRICS
 from pipelines.project import StageError
+from pipelines.register import next_steps
 from pipelines.register import stage as register
 from pipelines.tracking.present import is_projected, tracking_uri
 from pipelines.tracking.store import Store
@@ -99,9 +100,7 @@ def test_where_nothing_is_new_register_imports_nothing_slow_and_changes_nothing(
 
 
 def test_nothing_that_register_may_import_needs_torch() -> None:
-    code = (
-        "import sys, pipelines.register.everything, pipelines.tracking.live, mlflow; print('torch' in sys.modules)"
-    )
+    code = "import sys, pipelines.register.everything, pipelines.tracking.live, mlflow; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "False", done.stderr
 
@@ -265,3 +264,22 @@ def test_aliases_go_to_sound_versions(aliases: dict[str, str], collapsed: bool, 
     assert alias_changes(aliases, "2", collapsed) == changes
     after = {alias: version for alias, version in (aliases | changes).items() if version is not None}
     assert alias_changes(after, "2", collapsed) == {}
+
+
+def test_next_steps_name_a_sound_model_with_the_test_items(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.experiment("empty", squared_error=(1.0, 0.1), collapsed=("1 code for 40 different items",))
+    lab.experiment("best", squared_error=(2.0, 0.1))
+    lab.experiment("other", squared_error=(3.0, 0.1))
+    lab.compare(monkeypatch)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    capsys.readouterr()
+    next_steps.main()
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "Report     reports/index.html",
+        "MLflow UI  http://server",
+        "Encode     .venv/bin/hourglass encode data/digits/test-items.npy --model models:/digits-best@champion "
+        "--out codes/digits-best",
+    ]

@@ -157,8 +157,7 @@ def test_the_old_form_of_a_study_is_refused_with_the_new_one(studies: Tree, expe
         assert str(raised.value).splitlines()[-1].strip() == expected
 
 
-def test_the_new_form_that_is_shown_is_one_that_is_taken() -> None:
-    """A dataset's experiments may bear any names, those of an experiment's keys as well."""
+def test_an_experiment_may_be_called_as_a_key_of_an_experiment_is() -> None:
     tree = copy.deepcopy(PARAMS)
     tree["experiments"]["digits"] |= {name: deep(tree) for name in ("model", "dataset", "quick")}
     assert set(parse_params(tree).experiments["digits"]) == {"pca", "deep", "vqvae", "model", "dataset", "quick"}
@@ -214,7 +213,7 @@ def test_params_are_read_without_heavy_libraries() -> None:
     code = (
         "import sys; from pathlib import Path; from pipelines.project import Project; "
         "from pipelines.settings.params import load_params; load_params(Project(Path.cwd(), Path.cwd())); "
-        "print(sorted({'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy', 'faiss'} & set(sys.modules)))"
+        "print(sorted({'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy', 'faiss', 'onnxruntime'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -2,133 +2,145 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
 
 import grimp
 import pytest
 from ruamel.yaml import YAML
-from sandbox import PARAMS, REPOSITORY, Sandbox
 
-from pipelines.settings.params import Params
+from components.data import DataError
+from pipelines.project import StageError, stage
+from pipelines.units.key import INDIFFERENT
+from serving.manifest import BundleError
+from tests.pipelines.sandbox import REPOSITORY
 
-STAGES = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+DVC = (REPOSITORY / "dvc.yaml").read_text()
+STAGES = YAML(typ="safe").load(DVC)["stages"]
+STAGE = {name: one.get("do", one) for name, one in STAGES.items()}
 
 ROOMS = ("components", "items", "pipelines", "serving")
 
-# What a stage may change without its outputs changing: where things are, how they are shown, who is told.
-NEUTRAL = (
-    "pipelines.project",
-    "pipelines.settings.params",
-    "pipelines.studies.settings",
-    "pipelines.sweep.progress",
-    "pipelines.cluster.session",
-    "pipelines.tracking",
-)
+# Code that changes no output of a stage. What params.yaml says is each stage's `params`, however it is read.
+NEUTRAL = (*INDIFFERENT, "pipelines.settings.params")
+
+
+def test_there_are_seven_stages_five_of_them_for_each_dataset() -> None:
+    assert list(STAGES) == ["prepare", "sweep", "export", "evaluate", "study", "compare", "register"]
+    assert {name: one.get("foreach") for name, one in STAGES.items()} == {
+        "prepare": "${datasets}",
+        "sweep": "${experiments}",
+        "export": "${experiments}",
+        "evaluate": "${experiments}",
+        "study": "${studies}",
+        "compare": None,
+        "register": None,
+    }
+
+
+def test_it_is_a_table_of_contents() -> None:
+    assert len(DVC.splitlines()) <= 110
+
+
+def package(name: str) -> str:
+    """Return the package that a stage runs, such as `pipelines.sweep`."""
+    python, option, run, *words = STAGE[name]["cmd"].split()
+    assert [python, option, *words] == ["python", "-m", *(["${key}"] if "foreach" in STAGES[name] else [])]
+    return str(run)
 
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    return grimp.build_graph(*ROOMS, cache_dir=None)
+    return grimp.build_graph(*ROOMS, cache_dir=None, exclude_type_checking_imports=True)
 
 
-def code_of(graph: grimp.ImportGraph, module: str) -> set[str]:
-    """Every module that `module` imports, directly or not, but through a neutral one."""
-    seen, waiting = set(), [module]
+def code_of(graph: grimp.ImportGraph, package: str) -> set[str]:
+    """Return all modules of a package, and all that they import, directly or not, except by way of a neutral one."""
+    seen, waiting = set(), [package, *graph.find_descendants(package)]
     while waiting:
         name = waiting.pop()
-        if name in seen or name.startswith(NEUTRAL):
+        if name in seen or any(f"{name}.".startswith(f"{neutral}.") for neutral in NEUTRAL):
             continue
         seen.add(name)
         waiting += graph.find_modules_directly_imported_by(name)
     return seen
 
 
-@pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if not stage.get("always_changed")])
+@pytest.mark.parametrize("name", [name for name, one in STAGE.items() if not one.get("always_changed")])
 def test_a_stage_depends_on_the_code_that_it_runs(name: str, graph: grimp.ImportGraph) -> None:
-    stage = STAGES[name].get("do", STAGES[name])
-    listed = [dependency for dependency in stage["deps"] if dependency.startswith(ROOMS)]
-    for dependency in listed:
-        assert (REPOSITORY / dependency).exists()
-    missing = set()
-    for module in code_of(graph, stage["cmd"].split()[2]):
+    listed = [dependency for dependency in STAGE[name]["deps"] if dependency.startswith(ROOMS)]
+    needed = dict.fromkeys(listed, False)
+    for module in code_of(graph, package(name)):
         path = module.replace(".", "/")
-        if (REPOSITORY / path).is_dir():
-            path += "/__init__"
-        if not any(f"{path}.py" == d or path.startswith(f"{d}/") for d in listed):
-            missing.add(f"{path}.py")
-    empty = {f for f in missing if f in {f"{room}/__init__.py" for room in ROOMS}}
-    assert missing - empty == set()
+        path += "/__init__.py" if (REPOSITORY / path).is_dir() else ".py"
+        covers = [dependency for dependency in listed if f"{path}/".startswith(f"{dependency}/")]
+        assert covers, f"{name} runs {path}, which is not among its dependencies"
+        needed |= dict.fromkeys(covers, True)
+    assert all(needed.values()), f"{name} does not run all of {needed}"
 
 
-SETTINGS = Params.model_json_schema()
-LEFT_OUT = {"size", "nfiles"}  # settings that the key of DVC's run cache leaves out
+def test_a_change_of_how_params_are_read_is_no_change_of_what_they_say(graph: grimp.ImportGraph) -> None:
+    assert "pipelines.settings.params" not in code_of(graph, "pipelines.sweep")
+    assert not any(name.startswith("pipelines.studies") for name in code_of(graph, "pipelines.sweep"))
 
 
-def settings_at(path: str) -> Any:
-    """The schema of what stands in params.yaml at `experiments.${key}.dataset`."""
-    node: Any = SETTINGS
-    for word in path.split("."):
-        node = node.get("properties", {}).get(word) or node["additionalProperties"]
-        if "$ref" in node:
-            node = SETTINGS["$defs"][node["$ref"].rpartition("/")[2]]
-    return node
+# The key of DVC's run cache leaves out every setting named `size` or `nfiles`. What persists is not in that cache.
+@pytest.mark.parametrize("name", [name for name, one in STAGE.items() if not one.get("always_changed")])
+def test_a_stage_keeps_out_of_the_run_cache(name: str) -> None:
+    outs = [*STAGE[name]["outs"], *STAGE[name].get("metrics", ())]
+    assert all(options.get("persist") for out in outs for options in out.values())
 
 
-def may_be_left_out(node: Any) -> bool:
-    """Whether settings of this schema may hold a key that is left out; an object of any keys may."""
-    if isinstance(node, list):
-        return any(map(may_be_left_out, node))
-    if not isinstance(node, dict):
-        return False
-    if "$ref" in node:
-        return may_be_left_out(SETTINGS["$defs"][node["$ref"].rpartition("/")[2]])
-    if node.get("additionalProperties") is True or LEFT_OUT & node.get("properties", {}).keys():
-        return True
-    return any(may_be_left_out(value) for key, value in node.items() if key not in ("default", "discriminator"))
+def without_words() -> None: ...
+def with_dataset(dataset: str) -> None: ...
+def with_names(dataset: str, only: Sequence[str] = ()) -> None: ...
 
 
-def at_risk() -> list[str]:
-    """The stages that DVC's run cache would take for done after a setting that it leaves out has changed."""
-    stages = {name: stage.get("do", stage) for name, stage in STAGES.items()}
-    return [
-        name for name, stage in stages.items() if any(may_be_left_out(settings_at(p)) for p in stage.get("params", ()))
-    ]
+@pytest.mark.parametrize(
+    ("main", "words", "expected"),
+    [
+        (with_dataset, [], "the following arguments are required: DATASET"),
+        (with_dataset, ["digits", "more"], "unrecognized arguments: more"),
+        (with_dataset, ["digits", "--only", "pca"], "unrecognized arguments: --only pca"),
+        (with_names, ["digits", "--only"], "argument --only: expected one argument"),
+        (without_words, ["digits"], "unrecognized arguments: digits"),
+    ],
+)
+def test_a_stage_that_is_called_wrong_shows_how_it_is_called(
+    main: Callable[..., None],
+    words: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(main, "__module__", "pipelines.sweep.stage")
+    monkeypatch.setattr(sys, "argv", ["", *words])
+    with pytest.raises(SystemExit) as raised:
+        stage(main)
+    assert raised.value.code == 2
+    usage, *_, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: python -m pipelines.sweep [-h]")
+    assert error == f"python -m pipelines.sweep: error: {expected}"
 
 
-def test_the_rule_knows_which_settings_hold_a_size() -> None:
-    assert at_risk() == ["prepare", "sweep", "sparse_table", "compare"]
+def test_a_stage_is_given_the_words_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[str, Sequence[str]]] = []
+
+    def main(dataset: str, only: Sequence[str] = ()) -> None:
+        given.append((dataset, only))
+
+    for words in (["digits"], ["digits", "--only", "pca", "--only", "deep"]):
+        monkeypatch.setattr(sys, "argv", ["", *words])
+        stage(main)
+    assert given == [("digits", []), ("digits", ["pca", "deep"])]
 
 
-@pytest.mark.parametrize("name", at_risk())
-def test_a_stage_with_a_setting_that_the_run_cache_leaves_out_keeps_out_of_it(name: str) -> None:
-    outs = STAGES[name].get("do", STAGES[name])["outs"]
-    assert any(isinstance(out, dict) and any(options.get("persist") for options in out.values()) for out in outs)
+@pytest.mark.parametrize("kind", [StageError, DataError, BundleError, OSError])
+def test_an_error_that_its_user_can_act_on_is_one_line(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def main() -> None:
+        raise kind("no such thing")
 
-
-# In the place of Python: each stage leaves the settings that it ran with.
-PRETENDED = """#!/bin/sh
-case $2 in
-  pipelines.prepare.stage) mkdir -p data/$3 && touch data/$3/schema.json ;;
-  *) mkdir -p studies/sparse_table-$3 metrics/studies && cp params.yaml studies/sparse_table-$3/ &&
-     cp params.yaml metrics/studies/sparse_table-$3.json ;;
-esac
-"""
-
-
-def test_dvc_makes_a_table_of_another_code_size_anew(sandbox: Sandbox) -> None:
-    row = PARAMS["experiments"]["digits-deep"]["model"] | {"training": {}}
-    budget = {"epochs": 1, "seeds": 1}
-    table = {"dataset": "digits", "simple": row, "sparse": row, "quick": budget, "paper": budget}
-    programs = sandbox.root / "programs"
-    programs.mkdir()
-    (programs / "python").write_text(PRETENDED)
-    (programs / "python").chmod(0o755)
-    sandbox.run("dvc", "init", "-q", "--no-scm")
-    for size in (4, 16):
-        table["simple"] = row | {"bottleneck": {"kind": "identity", "size": size}}
-        sandbox.write_params(PARAMS | {"studies": {"sparse_table": {"digits": table}}})
-        path = f"{programs}{os.pathsep}{sandbox.environment['PATH']}"
-        sandbox.run("dvc", "repro", "sparse_table@digits", PATH=path)
-        made = sandbox.root / "studies" / "sparse_table-digits" / "params.yaml"
-        assert made.read_text() == (sandbox.root / "params.yaml").read_text()
+    monkeypatch.setattr(sys, "argv", [""])
+    with pytest.raises(SystemExit) as raised:
+        stage(main)
+    assert raised.value.code == "error: no such thing"

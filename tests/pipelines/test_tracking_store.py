@@ -41,8 +41,8 @@ def opening(home: Path, before: str = "") -> subprocess.Popen[str]:
 def test_processes_that_open_a_fresh_store_at_once_share_one_database(tmp_path: Path) -> None:
     running = [opening(tmp_path) for _ in range(3)]
     for process in running:
-        told = process.communicate()
-        assert process.returncode == 0, told
+        output = process.communicate()
+        assert process.returncode == 0, output
     names = sqlite3.connect(tmp_path / "mlflow.db").execute("select name from experiments").fetchall()
     assert sorted(names) == [("Default",), ("digits",)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]

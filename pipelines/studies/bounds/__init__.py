@@ -15,7 +15,7 @@ from pipelines.studies.plan import StudyPlan
 from pipelines.units.unit import Unit
 
 SAMPLES = {"quick": 10, "paper": 1000}  # codes an item; 1000 as Jang et al. draw for their multi-sample bound
-SECONDS = 0.5  # of one sample of MNIST's test split, on one core
+SECONDS = 0.2  # of one sample of MNIST's test split, on one core
 
 
 class BoundsSettings(StudySettings):

@@ -15,14 +15,14 @@ from components.data.raw import Outline
 from components.pretraining import StackSettings
 from components.settings import SettingError, Settings
 from pipelines.studies.contract import StudySettings
-from pipelines.studies.plan import StudyPlan
+from pipelines.studies.plan import Given, Inputs, StudyPlan
 from pipelines.studies.pretraining.training import STARTS, Start, pretrain_stack, train
 from pipelines.units.unit import Unit
 
 Count = Annotated[int, Field(ge=1)]
 
 # On one core: of an epoch of a layer of 500 units over MNIST, of a step with 50 labelled items, of what is around it.
-LAYER_SECONDS, STEP_SECONDS, START_SECONDS = 2.0, 0.004, 0.8
+LAYER_SECONDS, STEP_SECONDS, START_SECONDS = 4.0, 0.004, 0.5
 
 
 class FineTuningBudget(Settings):
@@ -99,7 +99,7 @@ class PretrainingSettings(StudySettings, StackSettings):
             for start in STARTS
             for training in self._trainings(plan, line, start, stacks if start == "pretrained" else [])
         ]
-        inputs = {"data": plan.data, "trainings": tuple(trainings), "stack": stacks[0]}
+        inputs: Inputs = {"data": plan.data, "trainings": tuple(trainings), "stack": stacks[0]}
         return plan.page(
             self.kind,
             write,
@@ -124,17 +124,15 @@ class PretrainingSettings(StudySettings, StackSettings):
 
     def _trainings(self, plan: StudyPlan, line: FineTuningBudget, start: Start, stacks: list[Unit]) -> list[Unit]:
         """Return the trainings of one start: of the first seed with each learning rate, of the others with the best."""
-        tried: list[Unit] = []
-        trainings = [(0, rate) for rate in self.fine_tuning.learning_rates]
-        trainings += [(number, None) for number in range(1, line.seeds)]
-        units = []
-        for number, rate in trainings:
-            inputs = {"data": plan.data}
+        units: list[Unit] = []
+        rates = self.fine_tuning.learning_rates
+        for number, rate in [*((0, rate) for rate in rates), *((number, None) for number in range(1, line.seeds))]:
+            inputs: dict[str, Given | Unit | tuple[Unit, ...]] = {"data": plan.data}
             inputs |= {"pretrained": stacks[number % len(stacks)]} if stacks else {}
-            inputs |= {} if rate else {"tried": tuple(tried)}
+            inputs |= {} if rate else {"tried": tuple(units[: len(rates)])}
             name = f"{line.labels or 'all'} labels, {start} start, seed {number + 1}"
             steps = line.epochs * (line.labels or 60_000) / self.fine_tuning.batch_size
-            unit = plan.part(
+            part = plan.part(
                 f"{name}, learning rate {rate}" if rate else name,
                 train,
                 inputs,
@@ -147,7 +145,5 @@ class PretrainingSettings(StudySettings, StackSettings):
                 seed=plan.seed + number,
                 **({"learning_rate": rate} if rate else {}),
             )
-            if rate:
-                tried.append(unit)
-            units.append(unit)
+            units.append(part)
         return units

@@ -12,8 +12,7 @@ import torch
 from components.data import open_dataset
 from components.models import AutoencoderSettings, TrainingRun
 from components.training import as_tensor
-from pipelines.metrics.codes import active_fractions
-from pipelines.metrics.errors import squared_errors
+from pipelines.metrics import item_metrics
 
 RESULT = "result.json"
 
@@ -37,10 +36,10 @@ def train(out: Path, model: dict[str, Any], epochs: int, seed: int, data: Path) 
     with torch.no_grad():
         codes = torch.cat([built.encode(batch) for batch in torch.split(as_tensor(test), 1000)])
         rebuilt = np.concatenate([built.decode(part).numpy() for part in torch.split(codes, 1000)])
-    errors = squared_errors(dataset.schema.item.scaled(test), rebuilt)
+    errors = item_metrics.squared_errors(dataset.schema.item.scaled(test), rebuilt)
     result = {
         "mse": float(errors.mean()) / test[0].size,
-        "active": float(active_fractions(codes.numpy()).mean()),
+        "active": float(item_metrics.active_fractions(codes.numpy()).mean()),
         "silent": float((codes == 0).all(0).float().mean()),
     }
     (out / RESULT).write_text(json.dumps(result))

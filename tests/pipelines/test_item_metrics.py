@@ -1,5 +1,3 @@
-"""Functions behind the table of metrics, each on a few values."""
-
 from __future__ import annotations
 
 import numpy as np
@@ -7,11 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import subspace_angles
 
-from pipelines.metrics.codes import active_fractions, distinct, position_entropies
-from pipelines.metrics.errors import psnrs, squared_errors
-from pipelines.metrics.retrieval import overlaps, precisions
-from pipelines.metrics.similarity import ssims
-from pipelines.metrics.subspaces import principal_angles
+from pipelines.metrics.item_metrics import (
+    active_fractions,
+    distinct,
+    overlaps,
+    position_entropies,
+    precisions,
+    principal_angles,
+    psnrs,
+    squared_errors,
+)
 
 
 def test_squared_errors_are_sums_over_an_items_values() -> None:
@@ -27,11 +30,6 @@ def test_psnr_is_ten_log_ten_of_peak_over_error() -> None:
     assert np.isfinite(psnrs(np.zeros(1)))
 
 
-def test_ssim_of_identical_images_is_one() -> None:
-    images = np.random.default_rng(0).random((9, 8, 8, 1))
-    np.testing.assert_allclose(ssims(images, images), np.ones(9), atol=1e-6)
-
-
 def test_entropy_of_a_position_is_over_items() -> None:
     codes = np.array([[0, 5, 1], [0, 6, 1], [0, 7, 2], [0, 8, 1]], np.uint16)
     rare = -(0.25 * np.log2(0.25) + 0.75 * np.log2(0.75))
@@ -43,23 +41,6 @@ def test_distinct_counts_different_rows() -> None:
     assert distinct(rows) == 2
     assert distinct(rows[:, ::-1]) == 2
     assert distinct(rows[:0]) == 0
-
-
-def test_active_fractions_count_units_above_a_share_of_their_own_largest_value() -> None:
-    codes = np.array([[0.0, 10.0, -0.05, 0.2], [0.0, 0.0, 0.0, 0.0], [0.0, 5.0, 5.0, -1.0]])
-    assert active_fractions(codes).tolist() == [0.5, 0.0, 0.75]
-    assert active_fractions(codes, silent=0.3).tolist() == [0.25, 0.0, 0.75]
-
-
-def test_precision_counts_neighbours_of_the_querys_class() -> None:
-    found = np.array([[3, 3, 1, 3], [0, 1, 2, 3], [2, 2, 2, 2]])
-    assert precisions(found, np.array([3, 4, 2])).tolist() == [0.75, 0.0, 1.0]
-
-
-def test_overlap_counts_shared_neighbours_in_whatever_order() -> None:
-    first = np.array([[5, 6, 7, 8], [5, 6, 7, 8], [5, 6, 7, 8]])
-    second = np.array([[8, 7, 6, 5], [9, 5, 0, 8], [1, 2, 3, 4]])
-    assert overlaps(first, second).tolist() == [1.0, 0.5, 0.0]
 
 
 @settings(deadline=None, max_examples=60)
@@ -80,3 +61,20 @@ def test_principal_angles_by_hand() -> None:
     tilted = np.array([[1.0, 1e-9, 0]])
     np.testing.assert_allclose(principal_angles(np.array([[5.0, 0, 0]]), tilted), [np.degrees(1e-9)], rtol=1e-5)
     assert len(principal_angles(np.float32([[1, 2, 3], [2, 4, 6]]), plane)) == 1
+
+
+def test_active_fractions_count_units_above_a_share_of_their_own_largest_value() -> None:
+    codes = np.array([[0.0, 10.0, -0.05, 0.2], [0.0, 0.0, 0.0, 0.0], [0.0, 5.0, 5.0, -1.0]])
+    assert active_fractions(codes).tolist() == [0.5, 0.0, 0.75]
+    assert active_fractions(codes, silent=0.3).tolist() == [0.25, 0.0, 0.75]
+
+
+def test_precision_counts_neighbours_of_the_querys_class() -> None:
+    found = np.array([[3, 3, 1, 3], [0, 1, 2, 3], [2, 2, 2, 2]])
+    assert precisions(found, np.array([3, 4, 2])).tolist() == [0.75, 0.0, 1.0]
+
+
+def test_overlap_counts_shared_neighbours_in_whatever_order() -> None:
+    first = np.array([[5, 6, 7, 8], [5, 6, 7, 8], [5, 6, 7, 8]])
+    second = np.array([[8, 7, 6, 5], [9, 5, 0, 8], [1, 2, 3, 4]])
+    assert overlaps(first, second).tolist() == [1.0, 0.5, 0.0]
