@@ -133,10 +133,10 @@ def test_the_whole_product_trains_and_encodes_as_without_corruption_and_penaltie
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.isfinite().all(), name
-    measured = measure(model, items)
-    assert set(measured) >= {*names, "loss"}
-    assert all(math.isfinite(value) for value in measured.values())
-    assert measure(model, items) == measured, "measuring has chance in it"
+    metrics = measure(model, items)
+    assert set(metrics) >= {*names, "loss"}
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert measure(model, items) == metrics, "evaluating has chance in it"
 
 
 class RoundTrip(torch.nn.Module):
