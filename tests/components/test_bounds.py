@@ -28,7 +28,7 @@ def built(item: ItemSpec, bottleneck: dict[str, Any], **settings: Any) -> Autoen
     return AutoencoderSettings.model_validate(parts | settings).build(item).eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(digit: ItemSpec, digits: np.ndarray) -> Autoencoder:
     model = built(digit, TINY, binarize=True, training={"batch_size": 32, "learning_rate": 0.01})
     for _ in model.fit(TrainingRun(digits[:1000], digits[1000:1200], epochs=15, seed=0)):
