@@ -72,7 +72,7 @@ def test_a_page_without_pictures_is_a_page(studied: Lab, monkeypatch: pytest.Mon
 
 def test_pages_of_studies_that_are_gone_go_too(studied: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     reports = studied.compare(monkeypatch)
-    studied.params["studies"]["digits"] = {}
+    del studied.params["studies"]
     studied.write_params()
     assert not (studied.compare(monkeypatch) / "studies").exists()
     assert (reports / "index.html").exists()
