@@ -38,7 +38,7 @@ PARAMS: dict[str, Any] = {
                     "bottleneck": {"kind": "vector_quantizer", "codebook_size": 32, "size": 4},
                     "training": {"batch_size": 64, "learning_rate": {"log_uniform": [1e-3, 1e-2]}},
                 },
-                "quick": {"epochs": 3, "trials": 3},
+                "quick": {"epochs": 8, "trials": 3},
                 "paper": {"epochs": 8, "trials": 4},
             },
         },

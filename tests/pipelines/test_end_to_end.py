@@ -14,20 +14,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from mlflow_state import mlflow_state
 from PIL import Image
-from sandbox import PARAMS, Sandbox
 
-from pipelines.compare.experiments import read_entries
+from pipelines.compare.experiments import read_experiment
+from pipelines.compare.summary import read_summary
 from pipelines.project import Project
-from pipelines.register.stage import dvc_stages
-from pipelines.settings.params import load_params
 from pipelines.tracking.projection import Projection
 from pipelines.tracking.store import Store
+from tests.pipelines.mlflow_state import mlflow_state
+from tests.pipelines.sandbox import PARAMS, Sandbox
 
-EXPERIMENTS = list(PARAMS["experiments"])
-STUDY = "subspaces-itself"
-SETTINGS = PARAMS | {"studies": {"subspaces": {"itself": {"pca": "digits-pca", "linear": "digits-pca"}}}}
+EXPERIMENTS = list(PARAMS["experiments"]["digits"])
+MODELS = [f"digits-{name}" for name in EXPERIMENTS]
+SETTINGS = PARAMS | {"studies": {"digits": {"itself": {"kind": "subspaces", "pca": "pca", "linear": "pca"}}}}
 
 
 @pytest.fixture(scope="module")
@@ -37,30 +36,30 @@ def finished(make_sandbox: Callable[[], Sandbox]) -> Sandbox:
     sandbox.write_params(SETTINGS)
     sandbox.git()
     done = sandbox.run("dvc", "repro")
-    for name in EXPERIMENTS:
+    for name in MODELS:
         assert f"{name}: " in done.stdout
     return sandbox
 
 
 def test_every_stage_leaves_what_the_next_one_needs(finished: Sandbox) -> None:
     for name in EXPERIMENTS:
-        metrics = json.loads((finished.root / "metrics" / f"{name}.json").read_text())
+        metrics = json.loads((finished.root / "metrics" / "digits" / f"{name}.json").read_text())
         assert metrics["squared_error"] == pytest.approx(metrics["mse"] * 64, rel=1e-6)
-        for figure in ("squared_error", "mse", "psnr", "ssim", "knn_accuracy", "probe_accuracy"):
-            low, high = metrics["intervals"][figure]
-            assert low <= metrics[figure] <= high
+        for metric in ("squared_error", "mse", "psnr", "ssim", "knn_accuracy", "probe_accuracy"):
+            low, high = metrics["intervals"][metric]
+            assert low <= metrics[metric] <= high
         assert metrics["encode_items_per_second"] > 0
-        assert (finished.root / "plots" / name / "reconstructions.png").stat().st_size > 1000
-    vqvae = json.loads((finished.root / "metrics" / "digits-vqvae.json").read_text())
+        assert (finished.root / "evaluations" / "digits" / name / "reconstructions.png").stat().st_size > 1000
+    vqvae = json.loads((finished.root / "metrics" / "digits" / "vqvae.json").read_text())
     assert vqvae["bits_per_item"] == 16 * 5  # a 4x4 grid of one in 32
     assert 0 < vqvae["codebook_usage"] <= 1
     assert 1 <= vqvae["codebook_perplexity"] <= 32
     rows = json.loads((finished.root / "reports" / "leaderboard.json").read_text())
     assert {row["experiment"] for row in rows} == set(EXPERIMENTS)
     report = (finished.root / "reports" / "index.html").read_text()
-    assert "digits-vqvae" in report
-    assert f'href="studies/{STUDY}.html"' in report
-    assert (finished.root / "reports" / "studies" / f"{STUDY}.html").is_file()
+    assert "vqvae" in report
+    assert 'href="studies/digits-itself.html"' in report
+    assert (finished.root / "reports" / "studies" / "digits-itself.html").is_file()
 
 
 def test_pca_is_as_good_as_another_pca(finished: Sandbox) -> None:
@@ -70,13 +69,14 @@ def test_pca_is_as_good_as_another_pca(finished: Sandbox) -> None:
     train, test = (np.load(data / f"{s}-items.npy").reshape(-1, 64) / 255.0 for s in ("train", "test"))
     peer = PCA(8).fit(train)
     expected = ((peer.inverse_transform(peer.transform(test)) - test) ** 2).sum(1).mean()
-    metrics = json.loads((finished.root / "metrics" / "digits-pca.json").read_text())
+    metrics = json.loads((finished.root / "metrics" / "digits" / "pca.json").read_text())
     assert metrics["squared_error"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_dvc_shows_metrics_and_plots(finished: Sandbox) -> None:
     shown = json.loads(finished.run("dvc", "metrics", "show", "--json").stdout)
-    assert set(shown[""]["data"]) == {f"metrics/{name}.json" for name in [*EXPERIMENTS, f"studies/{STUDY}"]}
+    files = [*(f"digits/{name}" for name in EXPERIMENTS), "studies/digits/itself"]
+    assert set(shown[""]["data"]) == {f"metrics/{file}.json" for file in files}
     finished.run("dvc", "plots", "show", "-o", str(finished.root / "shown"))
     page = (finished.root / "shown" / "index.html").read_text()
     assert "squared_error" in page
@@ -85,11 +85,11 @@ def test_dvc_shows_metrics_and_plots(finished: Sandbox) -> None:
 
 def test_mlflow_holds_each_run_once_and_each_model_as_champion(finished: Sandbox) -> None:
     state = mlflow_state(finished.root)
-    trials = {name: 1 if name == "digits-pca" else 3 for name in EXPERIMENTS}
-    expected = EXPERIMENTS + [f"{n} trial {i + 1}" for n in EXPERIMENTS for i in range(trials[n])] + [STUDY]
+    trials = {name: 1 if name == "digits-pca" else 3 for name in MODELS}
+    expected = MODELS + [f"{name} trial {i + 1}" for name in MODELS for i in range(trials[name])] + ["itself"]
     assert sorted(name for name, *_ in state["runs"]) == sorted(expected)
-    assert state["aliases"] == sorted((name, "champion", 1) for name in EXPERIMENTS)
-    metrics = json.loads((finished.root / "metrics" / "digits-deep.json").read_text())
+    assert state["aliases"] == sorted((name, "champion", 1) for name in MODELS)
+    metrics = json.loads((finished.root / "metrics" / "digits" / "deep.json").read_text())
     assert ("digits-deep", "squared_error", 0, metrics["squared_error"]) in state["metrics"]
 
 
@@ -99,7 +99,7 @@ def test_a_second_repro_runs_register_alone_and_writes_nothing(finished: Sandbox
     done = finished.run("dvc", "repro")
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
     assert ran == ["register"]
-    assert done.stdout.count("nothing new") == len(EXPERIMENTS) + 1
+    assert f"nothing new, experiments: {len(EXPERIMENTS)}, studies: 1" in done.stdout
     assert mlflow_state(finished.root) == before
     after = hashlib.sha256("".join(sqlite3.connect(finished.root / "mlflow.db").iterdump()).encode()).hexdigest()
     assert after == content
@@ -115,10 +115,14 @@ def test_mlflow_is_rebuilt_from_disk_alone(finished: Sandbox) -> None:
     assert mlflow_state(finished.root) == before
 
 
-def projection_in(root: Path, name: str) -> tuple[Projection, Store]:
+def projection_in(root: Path, model: str) -> tuple[Projection, Store]:
+    from pipelines.register.everything import dvc_stages
+
     project = Project(root, root)
-    entry = next(e for e in read_entries(project, load_params(project)) if e.name == name)
-    return Projection(entry, project.bundle(name), dvc_stages(project)[name]), Store.of(root)
+    one = next(one for one in read_summary(project).experiments if one.model == model)
+    result = read_experiment(project, one.dataset, one.name)
+    stage = dvc_stages(project)[one.dataset]
+    return Projection(result, one.content, project.bundle(one.dataset, one.name), stage), Store.of(root)
 
 
 def test_a_register_that_dies_half_way_is_made_whole_by_the_next(
@@ -142,31 +146,35 @@ def test_a_register_that_dies_half_way_is_made_whole_by_the_next(
     after = mlflow_state(finished.root)
     assert after == before
     models = sqlite3.connect(finished.root / "mlflow.db").execute("select count(*) from logged_models").fetchone()
-    assert models == (len(EXPERIMENTS),)
+    assert models == (len(MODELS),)
 
 
-def test_figures_that_were_measured_anew_are_the_ones_shown(finished: Sandbox) -> None:
-    path = finished.root / "metrics" / "digits-deep.json"
+def test_metrics_that_were_computed_anew_are_the_ones_shown(finished: Sandbox) -> None:
+    path = finished.root / "metrics" / "digits" / "deep.json"
     original = path.read_text()
     changed = json.loads(original) | {"squared_error": 0.25, "encode_items_per_second": 7.0}
     path.write_text(json.dumps(changed))
-    assert "digits-deep: figures and pictures" in finished.stage("register").stdout
-    assert "digits-deep: nothing new" in finished.stage("register").stdout
+    refused = finished.stage("register", fails=True)
+    assert "has changed since `compare` read it; run `python -m pipelines.compare`" in refused.stderr
+    finished.stage("compare")
+    assert "digits-deep: metrics and pictures" in finished.stage("register").stdout
+    assert "nothing new" in finished.stage("register").stdout
     latest = "select value from latest_metrics join runs using (run_uuid) where name = 'digits-deep' and key = ?"
     database = sqlite3.connect(finished.root / "mlflow.db")
     assert database.execute(latest, ["squared_error"]).fetchall() == [(0.25,)]
     tags = "select value from model_version_tags where name = 'digits-deep' and key = 'squared_error'"
     assert database.execute(tags).fetchall() == [("0.25",)]
     path.write_text(original)
+    finished.stage("compare")
     finished.stage("register")
     assert database.execute(latest, ["squared_error"]).fetchall() == [(json.loads(original)["squared_error"],)]
 
 
-def test_figures_of_another_bundle_are_not_registered(finished: Sandbox) -> None:
-    path = finished.root / "metrics" / "digits-deep.json"
+def test_metrics_of_another_bundle_are_not_compared(finished: Sandbox) -> None:
+    path = finished.root / "metrics" / "digits" / "deep.json"
     original = path.read_text()
-    path.write_text((finished.root / "metrics" / "digits-pca.json").read_text())
-    failed = finished.stage("register", fails=True)
+    path.write_text((finished.root / "metrics" / "digits" / "pca.json").read_text())
+    failed = finished.stage("compare", fails=True)
     path.write_text(original)
     assert "digits-deep: evaluate worked from" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -177,32 +185,38 @@ def test_encode_gives_the_codes_that_were_evaluated(finished: Sandbox, name: str
     out = finished.root / "codes" / name
     items = finished.root / "data" / "digits" / "test-items.npy"
     hourglass = [sys.executable, "-m", "serving.cli"]
-    finished.run(*hourglass, "encode", str(items), "--model", f"models:/{name}@champion", "--out", str(out))
+    finished.run(*hourglass, "encode", str(items), "--model", f"models:/digits-{name}@champion", "--out", str(out))
     manifest = json.loads((out / "manifest.json").read_text())
-    bundle = json.loads((finished.root / "bundles" / name / "bundle.json").read_text())
+    bundle = json.loads((finished.root / "bundles" / "digits" / name / "bundle.json").read_text())
     table = pq.read_table(sorted(out.glob("part-*.parquet")))
     codes = np.array(table["code"].to_pylist(), dtype=bundle["code"]["dtype"])
-    evidence = json.loads((finished.root / "metrics" / f"{name}.json").read_text())["evidence"][0]
+    evidence = json.loads((finished.root / "metrics" / "digits" / f"{name}.json").read_text())["evidence"][0]
     assert table["id"].to_pylist()[:2] == ["0", "1"]
     assert hashlib.sha256(np.ascontiguousarray(codes).tobytes()).hexdigest() == evidence["codes_sha256"]
     assert bundle["digest"] in json.dumps(manifest)
     assert bundle["certificate"]["passed"]
 
     rebuilt = finished.root / "rebuilt" / name
-    finished.run(*hourglass, "decode", str(out), "--model", f"bundles/{name}", "--out", str(rebuilt))
+    finished.run(*hourglass, "decode", str(out), "--model", f"bundles/digits/{name}", "--out", str(rebuilt))
     pictures = sorted(rebuilt.rglob("*.png"))
     assert len(pictures) == len(codes)
     assert Image.open(pictures[0]).size == (8, 8)
 
 
-def test_one_changed_setting_reruns_its_experiment_alone_and_challenges(finished: Sandbox) -> None:
+def test_one_changed_experiment_costs_its_own_units_and_challenges(finished: Sandbox) -> None:
+    results = [*finished.root.glob("*/digits/*/unit.json")]
+    before = {path: (path.stat().st_ino, json.loads(path.read_text())["key"]) for path in results}
     params = copy.deepcopy(SETTINGS)
-    params["experiments"]["digits-pca"]["model"]["size"] = 9
+    params["experiments"]["digits"]["pca"]["model"]["size"] = 9
     finished.write_params(params)
     done = finished.run("dvc", "repro")
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
-    assert set(ran[2:4]) == {"evaluate@digits-pca", "subspaces@itself"}
-    assert [*ran[:2], *ran[4:]] == ["sweep@digits-pca", "export@digits-pca", "compare", "register"]
+    assert ran == ["sweep@digits", "export@digits", "evaluate@digits", "study@digits", "compare", "register"]
+    kept = {path for path in results if before[path] == (path.stat().st_ino, json.loads(path.read_text())["key"])}
+    assert {path.relative_to(finished.root).parts[2].partition(".")[0] for path in kept} == {"deep", "vqvae"}
+    remade = {str(path.relative_to(finished.root).parent) for path in results if path not in kept}
+    own = {"runs/digits/pca", "bundles/digits/pca", "evaluations/digits/pca", "evaluations/digits/pca.throughput"}
+    assert remade == own | {"studies/digits/itself"}
     aliases = mlflow_state(finished.root)["aliases"]
     assert ("digits-pca", "champion", 1) in aliases
     assert ("digits-pca", "challenger", 2) in aliases
