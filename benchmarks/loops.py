@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from components.contract import squared_error
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
-from components.contract import squared_error
 from items.spec import ItemSpec
 
 LEARNING_RATE = 1e-3

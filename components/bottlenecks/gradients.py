@@ -1,4 +1,4 @@
-"""How a gradient gets through a choice that has none of its own."""
+"""Gradients through a choice that has none of its own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def rotated_through(quantized: Tensor, latents: Tensor) -> Tensor:
     """Return `quantized` with a gradient to `latents` as if a rotation and a rescaling had moved them there.
 
     The rotation trick, Fifty et al., arXiv 2410.06424, section 4.2: with unit vectors e of the latent and q of the
-    entry and r = (e + q) / |e + q|, the vector R latent with R = I - 2 r r' + 2 q e', times |entry| / |latent|, is the
-    entry; R and the ratio count as constants. Both tensors are (..., dimensions).
+    codebook vector and r = (e + q) / |e + q|, the vector R latent with R = I - 2 r r' + 2 q e', times the ratio of the
+    lengths, is the codebook vector; R and the ratio count as constants. Both tensors are (..., dimensions).
     """
-    latent, entry = latents.detach(), quantized.detach()
-    ratio = entry.norm(dim=-1, keepdim=True) / latent.norm(dim=-1, keepdim=True).clamp(min=SHORTEST)
-    e, q = F.normalize(latent, dim=-1, eps=SHORTEST), F.normalize(entry, dim=-1, eps=SHORTEST)
+    latent, vector = latents.detach(), quantized.detach()
+    ratio = vector.norm(dim=-1, keepdim=True) / latent.norm(dim=-1, keepdim=True).clamp(min=SHORTEST)
+    e, q = F.normalize(latent, dim=-1, eps=SHORTEST), F.normalize(vector, dim=-1, eps=SHORTEST)
     r = F.normalize(e + q, dim=-1, eps=SHORTEST)
     turned = latents - 2 * r * (r * latents).sum(-1, keepdim=True) + 2 * q * (e * latents).sum(-1, keepdim=True)
     return straight_through(quantized, ratio * turned)

@@ -50,7 +50,9 @@ class ResidualQuantizer(Bottleneck):
         super().__init__()
         self.depth = settings.depth
         self.latent_shape = self.embedding_shape = (positions, settings.size)
-        self.code = CodeSpec(shape=(positions * settings.depth,), levels=settings.entries, alphabets=settings.depth)
+        self.code = CodeSpec(
+            shape=(positions * settings.depth,), levels=settings.codebook_size, alphabets=settings.depth
+        )
         stage = VectorQuantizerSettings.model_validate(settings.model_dump(exclude={"kind", "depth"}))
         self.stages = nn.ModuleList(VectorQuantizer(stage, positions) for _ in range(settings.depth))
 
@@ -62,15 +64,17 @@ class ResidualQuantizer(Bottleneck):
             residual = residual - stage.embed(stage.encode(residual))
 
     def forward(self, latents: Tensor) -> BottleneckOutput:
-        """Return the entries' sum with the straight-through gradient; `commitment` is the sum over stages."""
+        """Return the stages' sum with the straight-through gradient; `commitment` is that of all stages together."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.float()
-            total, commitment = torch.zeros_like(latents), latents.new_zeros(())
+            total, commitment, indices = torch.zeros_like(latents), latents.new_zeros(()), []
             for stage in self._stages():
-                squeezed = stage(latents - total)
-                total = total + squeezed.code.detach()
-                commitment = commitment + squeezed.losses["commitment"]
-        return BottleneckOutput(straight_through(total, latents), {"commitment": commitment})
+                output = stage(latents - total)
+                total = total + output.code.detach()
+                commitment = commitment + output.losses["commitment"]
+                indices.append(output.indices)
+            code = straight_through(total, latents)
+        return BottleneckOutput(code, {"commitment": commitment}, torch.stack(indices, dim=-1).flatten(1))
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions * depth), int64."""
@@ -82,7 +86,7 @@ class ResidualQuantizer(Bottleneck):
         return torch.stack(indices, dim=-1).flatten(1)
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Return the sums of entries (batch, positions, size) of indices (batch, positions * depth)."""
+        """Return the sums of codebook vectors (batch, positions, size) of indices (batch, positions * depth)."""
         total = torch.zeros((), device=codes.device)
         for stage, indices in zip(self._stages(), self._by_stage(codes), strict=True):
             total = total + stage.embed(indices)
@@ -94,13 +98,13 @@ class ResidualQuantizer(Bottleneck):
         Relative to the geometric mean of the spread at the first stage and of that at the choice's own: a residual is
         a difference of numbers as large as the latent, and is as inexact as they are.
         """
-        residual, regrets, spreads = latents.float(), [], []
+        residual, relative, spreads = latents.float(), [], []
         for stage, indices in zip(self._stages(), self._by_stage(codes), strict=True):
             gaps, spread = stage.margins(residual, indices)
             spreads.append(spread)
-            regrets.append(gaps / spread * (spread / spreads[0]).sqrt())
+            relative.append(gaps / spread * (spread / spreads[0]).sqrt())
             residual = residual - stage.embed(indices)
-        return torch.stack(regrets, dim=-1).flatten(1)
+        return torch.stack(relative, dim=-1).flatten(1)
 
     def _stages(self) -> list[VectorQuantizer]:
         return [cast(VectorQuantizer, stage) for stage in self.stages]

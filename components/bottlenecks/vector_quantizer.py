@@ -1,11 +1,11 @@
-"""Vector quantization: each latent vector becomes the index of its nearest codebook entry.
+"""Vector quantization: each latent vector becomes the index of the nearest vector of a codebook.
 
 van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", arXiv 1711.00937; the codebook by
-exponential moving averages (its appendix A.1) or by gradient (its equation 3), started by k-means, with dead entries
-revived.
+exponential moving averages (its appendix A.1) or by gradient (its equation 3), started by k-means, with dead codes
+revived. A code is a codebook vector and its index.
 
 Shapes: a latent of (batch, 49, 16) is 49 vectors of 16 dimensions an item; a batch of 128 makes 6272 vectors, and
-each becomes one of `entries` integers.
+each becomes one of `codebook_size` integers.
 """
 
 from __future__ import annotations
@@ -25,34 +25,35 @@ from components.settings import Settings
 from items.code import CodeSpec
 from items.spec import ItemSpec
 
-BLOCK_BYTES = 2**26  # of the distances between vectors and entries that are held at a time
+BLOCK_BYTES = 2**26  # of the distances between latents and codebook vectors that are held at a time
 
 
 class CodebookSettings(Settings):
-    """A codebook of `entries` vectors of `size` dimensions.
+    """A codebook of `codebook_size` vectors of `size` dimensions.
 
     Attributes:
         positions: vectors an item; null takes what the network gives naturally (a conv network's grid, else 1).
-        commitment: weight of the term that keeps latents near their entries (equation 3's beta).
+        commitment: weight of the term that keeps latents near their codebook vectors (equation 3's beta).
         decay: of the moving averages, per batch.
-        revive_below: an entry whose moving count falls under this share of an even use is moved onto a latent.
+        dead_code_threshold: a code whose moving count falls below this share of an even use is moved onto a latent.
     """
 
-    entries: int = Field(ge=2, le=65536)
+    codebook_size: int = Field(ge=2, le=65536)
     size: int = Field(ge=1)
     positions: int | None = Field(default=None, ge=1)
     commitment: float = Field(default=0.25, ge=0)
     decay: float = Field(default=0.99, gt=0, lt=1)
-    revive_below: float = Field(default=0.03, ge=0, lt=1)
+    dead_code_threshold: float = Field(default=0.03, ge=0, lt=1)
 
 
 class VectorQuantizerSettings(CodebookSettings):
     """A codebook and how it learns.
 
     Attributes:
-        codebook: `ema` moves entries to the moving averages of the latents that they draw; `gradient` makes them a
-            parameter with the loss `codebook`, equation 3's second term (`decay` then only counts the entries' use).
-        cosine: compare directions: latents and entries are scaled to length 1 (Yu et al., arXiv 2110.04627).
+        codebook: `ema` moves each vector to the moving average of the latents that are nearest to it; `gradient` makes
+            the vectors a parameter with the loss `codebook`, equation 3's second term (`decay` then only counts their
+            use).
+        cosine: compare directions: latents and codebook vectors are scaled to length 1 (Yu et al., arXiv 2110.04627).
         rotation: instead of the straight-through gradient that of a rotation (Fifty et al., arXiv 2410.06424).
     """
 
@@ -75,17 +76,17 @@ class VectorQuantizerSettings(CodebookSettings):
             SettingError: the code costs more bits than the raw item.
         """
         quantizer = VectorQuantizer(self, self.positions or positions)
-        check_rate(quantizer.code, item, "entries", self.entries)
+        check_rate(quantizer.code, item, "codebook_size", self.codebook_size)
         return quantizer
 
 
 class VectorQuantizer(Bottleneck):
-    """Nearest-entry quantizer.
+    """Nearest-neighbour quantizer.
 
-    `codebook` (entries, size) is a buffer that no optimizer touches, or a parameter where it learns by gradient. Two
-    more buffers, `counts` (entries,) and, where it learns by moving averages, `sums` (entries, size), are the averages
-    of how many latents an entry drew, and of their sum, both as shares of a batch: the many items that start the
-    codebook must not outweigh the batches that follow.
+    `codebook` (codebook_size, size) is a buffer that no optimizer touches, or a parameter where it learns by gradient.
+    Two more buffers, `counts` (codebook_size,) and, where it learns by moving averages, `sums` (codebook_size, size),
+    are the averages of how many latents are nearest to a code, and of their sum, both as shares of a batch: the many
+    items that start the codebook must not outweigh the batches that follow.
     """
 
     codebook: Tensor
@@ -96,20 +97,21 @@ class VectorQuantizer(Bottleneck):
         super().__init__()
         self.settings = settings
         self.latent_shape = self.embedding_shape = (positions, settings.size)
-        self.code = CodeSpec(shape=(positions,), levels=settings.entries)
-        entries = self._directed(torch.randn(settings.entries, settings.size))
-        self.register_buffer("counts", torch.full((settings.entries,), 1 / settings.entries))
+        self.code = CodeSpec(shape=(positions,), levels=settings.codebook_size)
+        count = settings.codebook_size
+        codebook = self._directed(torch.randn(count, settings.size))
+        self.register_buffer("counts", torch.full((count,), 1 / count))
         if settings.codebook == "gradient":
-            self.codebook = nn.Parameter(entries)
+            self.codebook = nn.Parameter(codebook)
         else:
-            self.register_buffer("codebook", entries)
-            self.register_buffer("sums", entries / settings.entries)
+            self.register_buffer("codebook", codebook)
+            self.register_buffer("sums", codebook / count)
 
     @torch.no_grad()
     def initialize(self, latents: Tensor) -> None:
         """Start the codebook at the k-means centres of the first batches' latents."""
         vectors = self._directed(latents.detach().float().reshape(-1, self.settings.size))
-        centres, drawn = k_means(vectors, self.settings.entries)
+        centres, drawn = k_means(vectors, self.settings.codebook_size)
         centres = self._directed(centres)
         self.codebook.copy_(centres)
         self.counts.copy_(drawn.clamp(min=1.0) / len(vectors))
@@ -123,8 +125,8 @@ class VectorQuantizer(Bottleneck):
             vectors = latents.detach().reshape(-1, self.settings.size)
             by_gradient = self.settings.codebook == "gradient"
             if self.training and by_gradient:
-                self._revive(vectors)  # before the entries are used: the gradient needs them as they were then
-            codebook = self._entries()
+                self._revive(vectors)  # before the codebook is used: the gradient needs it as it was then
+            codebook = self._compared()
             indices = nearest(vectors, codebook.detach())
             chosen = F.embedding(indices, codebook).reshape(latents.shape)
             quantized = chosen.detach()
@@ -135,50 +137,50 @@ class VectorQuantizer(Bottleneck):
                 self._follow(vectors, indices)
             through = rotated_through if self.settings.rotation else straight_through
             code = through(quantized, latents)
-        return BottleneckOutput(code, losses)
+        return BottleneckOutput(code, losses, indices.reshape(latents.shape[:-1]))
 
     def encode(self, latents: Tensor) -> Tensor:
         """Return indices (batch, positions), int64."""
-        return nearest(self._directed(latents.float()), self._entries())
+        return nearest(self._directed(latents.float()), self._compared())
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Return the entries (batch, positions, size) of indices (batch, positions)."""
-        return F.embedding(codes.long(), self._entries())
+        """Return the codebook vectors (batch, positions, size) of indices (batch, positions)."""
+        return F.embedding(codes.long(), self._compared())
 
     def choice_gaps(self, latents: Tensor, codes: Tensor) -> Tensor:
-        """See :class:`Bottleneck`; entries are chosen by their squared distances, see :func:`gaps`."""
+        """See :class:`Bottleneck`; codes are chosen by their squared distances, see :func:`gaps`."""
         gaps, spread = self.margins(latents, codes)
         return gaps / spread
 
     def margins(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how much farther than the nearest the chosen entries lie, (batch, positions), and what is far.
+        """Return how much farther than the nearest the chosen codes lie, (batch, positions), and what is far.
 
-        Both are of squared distances, in float64. The second is their :func:`spread` over the entries.
+        Both are of squared distances, in float64. The second is their :func:`spread` over the codebook.
         """
-        entries = self._entries().double()
+        codebook = self._compared().double()
 
-        def measured(vectors: Tensor, indices: Tensor) -> Tensor:
-            distances = _distances(vectors, entries)
+        def margin(vectors: Tensor, indices: Tensor) -> Tensor:
+            distances = _distances(vectors, codebook)
             gaps = distances.gather(-1, indices[..., None])[..., 0] - distances.amin(-1)
             return torch.stack([gaps, distances.std(-1, correction=0)], -1)
 
         vectors = self._directed(latents.float()).double()
-        gaps, deviations = _in_blocks(measured, entries, vectors, codes.long()).unbind(-1)
+        gaps, deviations = _in_blocks(margin, codebook, vectors, codes.long()).unbind(-1)
         return gaps, deviations.mean().clamp(min=SMALLEST)
 
     def _directed(self, vectors: Tensor) -> Tensor:
         """Scale vectors (..., size) to length 1 where only their directions count."""
         return F.normalize(vectors, dim=-1) if self.settings.cosine else vectors
 
-    def _entries(self) -> Tensor:
-        """The codebook as latents are compared with it."""
+    def _compared(self) -> Tensor:
+        """Return the codebook as latents are compared with it."""
         return self._directed(self.codebook)
 
     @torch.no_grad()
     def _follow(self, vectors: Tensor, indices: Tensor) -> None:
-        """Count what each entry drew; move it to the moving mean of that, and revive those that drew none."""
-        entries, keep = self.settings.entries, self.settings.decay
-        drawn = torch.bincount(indices, minlength=entries).to(vectors.dtype)
+        """Count the latents of each code; move it to their moving mean, and revive those that have none."""
+        keep = self.settings.decay
+        drawn = torch.bincount(indices, minlength=self.settings.codebook_size).to(vectors.dtype)
         self.counts.lerp_(drawn / len(vectors), 1 - keep)
         if self.settings.codebook == "gradient":
             return
@@ -189,41 +191,41 @@ class VectorQuantizer(Bottleneck):
 
     @torch.no_grad()
     def _revive(self, vectors: Tensor) -> None:
-        """Move entries that draw next to nothing onto latents."""
-        even = 1 / self.settings.entries
-        dead = (self.counts < self.settings.revive_below * even).nonzero().flatten()
+        """Move codes that are used next to never onto latents."""
+        even = 1 / self.settings.codebook_size
+        dead = (self.counts < self.settings.dead_code_threshold * even).nonzero().flatten()
         if not len(dead):
             return
         picked = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
         self.counts[dead] = even
         if self.settings.codebook == "gradient":
             self.codebook[dead] = picked
-        else:  # the sums move too, else the next update would pull the entry back to where it died
+        else:  # the sums move too, else the next update would pull the code back to where it died
             self.sums[dead] = picked * even
 
 
-def _squared_distance(latents: Tensor, entries: Tensor) -> Tensor:
+def _squared_distance(latents: Tensor, chosen: Tensor) -> Tensor:
     """Return the mean over items of the squared distance, summed over positions and dimensions."""
-    return (latents - entries).square().flatten(1).sum(1).mean()
+    return (latents - chosen).square().flatten(1).sum(1).mean()
 
 
-def nearest(vectors: Tensor, entries: Tensor) -> Tensor:
-    """Return the indices (...) of the entries (entries, dimensions) nearest to vectors (..., dimensions)."""
-    return _in_blocks(lambda block: _distances(block, entries).argmin(-1), entries, vectors)
+def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Return the indices (...) in a codebook (codes, dimensions) that are nearest to vectors (..., dimensions)."""
+    return _in_blocks(lambda block: _distances(block, codebook).argmin(-1), codebook, vectors)
 
 
-def _distances(vectors: Tensor, entries: Tensor) -> Tensor:
-    """Return squared distances (..., entries) but for the vector's own square, which moves no minimum."""
-    return entries.square().sum(-1) - 2.0 * (vectors @ entries.T)
+def _distances(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Return squared distances (..., codes) but for the vector's own square, which moves no minimum."""
+    return codebook.square().sum(-1) - 2.0 * (vectors @ codebook.T)
 
 
-def _in_blocks(work: Callable[..., Tensor], entries: Tensor, vectors: Tensor, *beside: Tensor) -> Tensor:
+def _in_blocks(work: Callable[..., Tensor], codebook: Tensor, vectors: Tensor, *beside: Tensor) -> Tensor:
     """Return what `work` gives, a row a vector, of vectors (..., dimensions) and what lies beside them, (...) each.
 
-    It is given few enough vectors at a time for their distances to all entries to stay within BLOCK_BYTES. An exported
-    graph has no blocks: its batches are the caller's.
+    It is given few enough vectors at a time for their distances to the whole codebook to stay within BLOCK_BYTES. An
+    exported graph has no blocks: its batches are the caller's.
     """
-    rows = max(1, BLOCK_BYTES // (entries.element_size() * len(entries)))
+    rows = max(1, BLOCK_BYTES // (codebook.element_size() * len(codebook)))
     if torch.compiler.is_compiling() or vectors[..., 0].numel() <= rows:
         return work(vectors, *beside)
     flat = (vectors.flatten(0, -2), *(tensor.flatten() for tensor in beside))

@@ -78,7 +78,9 @@ def draw_rate_distortion(results: Sequence[ExperimentResult], path: Path) -> Non
     if any(result.collapsed for group in groups for result in group):
         legend[COLLAPSED] = Line2D([], [], ls="none", marker="o", markersize=8, mfc="none", mec=ALARM)
     legend[FRONT] = Line2D([], [], color=MUTED, lw=1.4)
-    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False, columnspacing=1.2)
+    figure.legend(
+        legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False, columnspacing=1.2
+    )
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # names are placed on the final axes
     for axes, panel, group in zip(drawn, panels, groups, strict=True):

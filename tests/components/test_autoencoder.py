@@ -14,7 +14,7 @@ from components.settings import SettingError
 from items.spec import ItemSpec
 
 IDENTITY = {"kind": "identity", "size": 6}
-CODEBOOK = {"kind": "vector_quantizer", "entries": 16, "size": 3}
+CODEBOOK = {"kind": "vector_quantizer", "codebook_size": 16, "size": 3}
 MLP = {"kind": "mlp", "hidden": [24]}
 CONV = {"kind": "conv", "channels": 8}
 
@@ -119,7 +119,11 @@ def test_bytes_become_zero_to_one_and_floats_stay() -> None:
     [
         (CONV, IDENTITY, "network.kind"),
         (MLP, {"kind": "identity", "size": 13}, "bottleneck.size"),
-        (MLP, {"kind": "vector_quantizer", "entries": 4, "size": 2, "positions": 500}, "bottleneck.entries"),
+        (
+            MLP,
+            {"kind": "vector_quantizer", "codebook_size": 4, "size": 2, "positions": 500},
+            "bottleneck.codebook_size",
+        ),
     ],
 )
 def test_a_part_that_cannot_work_names_its_path(network: dict[str, Any], bottleneck: dict[str, Any], key: str) -> None:

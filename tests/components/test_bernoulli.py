@@ -54,19 +54,19 @@ def test_the_loss_is_the_cross_entropy_of_the_probabilities_that_decode_gives(di
     assert losses["cross_entropy"].item() == pytest.approx(each.flatten(1).sum(1).mean().item(), rel=1e-5)
 
 
-def test_the_squared_error_is_measured_beside_the_loss_and_not_summed_into_it(digit: ItemSpec, items: Tensor) -> None:
+def test_the_squared_error_is_a_metric_and_not_summed_into_the_loss(digit: ItemSpec, items: Tensor) -> None:
     model = built(digit, bottleneck={"kind": "gaussian", "size": 6})
-    figures = measure(model, items)
-    assert figures["loss"] == pytest.approx(figures["cross_entropy"] + figures["kl"], rel=1e-6)
+    found = measure(model, items)
+    assert found["loss"] == pytest.approx(found["cross_entropy"] + found["kl"], rel=1e-6)
     expected = (items / 255.0 - model.decode(model.encode(items))).square().flatten(1).sum(1).mean()
-    assert figures["squared_error"] == pytest.approx(expected.item(), rel=1e-5)
+    assert found["squared_error"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_squared_error_loss_is_counted_once(digit: ItemSpec, items: Tensor) -> None:
     model = built(digit, reconstruction="squared_error")
-    assert model.figures(items) == {}
-    figures = measure(model, items)
-    assert figures["loss"] == figures["squared_error"]
+    assert model.validate(items).metrics == {}
+    found = measure(model, items)
+    assert found["loss"] == found["squared_error"]
 
 
 def test_training_lowers_the_cross_entropy_below_that_of_the_mean_item(digit: ItemSpec, digits: np.ndarray) -> None:
@@ -80,7 +80,7 @@ def test_training_lowers_the_cross_entropy_below_that_of_the_mean_item(digit: It
     assert epochs[-1].metrics["validation_squared_error"] < epochs[0].metrics["validation_squared_error"]
 
 
-def test_binarization_draws_anew_in_training_and_leaves_measurements_alone(digit: ItemSpec, items: Tensor) -> None:
+def test_binarization_draws_anew_in_training_and_leaves_evaluations_alone(digit: ItemSpec, items: Tensor) -> None:
     model = built(digit, binarize=True)
     model.requires_grad_(False)
     seen: list[Tensor] = []

@@ -21,7 +21,7 @@ ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 
 def quantizer(**settings: Any) -> VectorQuantizer:
     torch.manual_seed(0)
-    return VectorQuantizerSettings(**{"entries": 12, "size": 3} | settings).build(ITEM, 2)
+    return VectorQuantizerSettings(**{"codebook_size": 12, "size": 3} | settings).build(ITEM, 2)
 
 
 def latents(items: int = 30) -> Tensor:
@@ -52,8 +52,8 @@ def test_a_learned_codebook_has_a_loss_and_only_that_moves_it() -> None:
     torch.testing.assert_close(made.codebook.grad, by_hand)
 
 
-def test_a_learned_codebook_starts_by_k_means_and_revives_dead_entries_before_they_are_used() -> None:
-    made = quantizer(codebook="gradient", revive_below=0.1)
+def test_a_learned_codebook_starts_by_k_means_and_revives_dead_codes_before_they_are_used() -> None:
+    made = quantizer(codebook="gradient", dead_code_threshold=0.1)
     made.initialize(latents())
     distance = (latents().reshape(-1, 1, 3) - made.codebook).norm(dim=-1).amin(1)
     assert distance.mean() < 1
@@ -90,7 +90,7 @@ def test_cosine_compares_directions_and_embeds_unit_vectors(codebook: str) -> No
 
 
 def test_a_cosine_codebook_stays_on_the_sphere_and_follows_the_directions_it_draws() -> None:
-    made = quantizer(cosine=True, entries=2, revive_below=0.0, decay=0.5)
+    made = quantizer(cosine=True, codebook_size=2, dead_code_threshold=0.0, decay=0.5)
     made.codebook.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
     made.sums.copy_(made.codebook / 2)
     given = torch.tensor([[[5.0, 5.0, 0.0], [0.0, 0.0, 3.0]]])
@@ -110,30 +110,30 @@ def test_a_cosine_latents_gradient_is_that_of_its_direction() -> None:
     torch.testing.assert_close(given.grad, expected)
 
 
-def test_the_rotation_is_the_one_that_takes_the_latent_to_its_entry() -> None:
+def test_the_rotation_is_the_one_that_takes_the_latent_to_its_code() -> None:
     torch.manual_seed(0)
-    given, entries = torch.randn(20, 5, requires_grad=True), torch.randn(20, 5)
+    given, chosen = torch.randn(20, 5, requires_grad=True), torch.randn(20, 5)
     downstream = torch.randn(20, 5)
-    code = rotated_through(entries, given)
-    assert torch.equal(code, entries)
+    code = rotated_through(chosen, given)
+    assert torch.equal(code, chosen)
     (code * downstream).sum().backward()
-    for latent, entry, got, down in zip(given.detach(), entries, given.grad, downstream, strict=True):
-        e, q = unit(latent), unit(entry)
+    for latent, vector, got, down in zip(given.detach(), chosen, given.grad, downstream, strict=True):
+        e, q = unit(latent), unit(vector)
         r = unit(e + q)
         rotation = torch.eye(5) - 2 * torch.outer(r, r) + 2 * torch.outer(q, e)
         torch.testing.assert_close(rotation @ rotation.T, torch.eye(5), atol=1e-5, rtol=0)
         torch.testing.assert_close(rotation @ e, q, atol=1e-5, rtol=0)
-        expected = entry.norm() / latent.norm() * rotation.T @ down
+        expected = vector.norm() / latent.norm() * rotation.T @ down
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_rotation_keeps_the_angle_between_gradient_and_code_where_straight_through_does_not() -> None:
     given = torch.tensor([[2.0, 0.0]], requires_grad=True)
-    entries, downstream = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]])
-    (straight_through(entries, given) * downstream).sum().backward()
+    chosen, downstream = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]])
+    (straight_through(chosen, given) * downstream).sum().backward()
     assert given.grad.tolist() == [[0.0, 1.0]]
     given.grad = None
-    (rotated_through(entries, given) * downstream).sum().backward()
+    (rotated_through(chosen, given) * downstream).sum().backward()
     torch.testing.assert_close(given.grad, torch.tensor([[0.5, 0.0]]), atol=1e-6, rtol=0)
 
 
@@ -166,7 +166,7 @@ def test_rotation_changes_the_gradient_and_nothing_else() -> None:
 @pytest.mark.parametrize("option", ["cosine", "rotation"])
 def test_directions_of_one_dimension_are_an_error_that_names_the_option(option: str) -> None:
     with pytest.raises(ValidationError, match="one dimension has no directions") as caught:
-        VectorQuantizerSettings.model_validate({"entries": 4, "size": 1, option: True})
+        VectorQuantizerSettings.model_validate({"codebook_size": 4, "size": 1, option: True})
     assert [error["loc"] for error in caught.value.errors()] == [(option,)]
 
 
@@ -176,13 +176,13 @@ def test_directions_of_one_dimension_are_an_error_that_names_the_option(option: 
         {"codebook": "gradient"},
         {"cosine": True},
         {"rotation": True},
-        {"codebook": "gradient", "cosine": True, "rotation": True, "revive_below": 0.5},
+        {"codebook": "gradient", "cosine": True, "rotation": True, "dead_code_threshold": 0.5},
     ],
 )
 def test_every_combination_learns_digits(digits: np.ndarray, options: dict[str, Any]) -> None:
     settings = {
         "network": {"kind": "mlp", "hidden": [64]},
-        "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4, "positions": 8} | options,
+        "bottleneck": {"kind": "vector_quantizer", "codebook_size": 32, "size": 4, "positions": 8} | options,
         "training": {"learning_rate": 1e-2},
     }
     model = AutoencoderSettings.model_validate(settings).build(ITEM)

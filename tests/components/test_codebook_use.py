@@ -13,7 +13,7 @@ from components.codebook_use import code_counts, codebook_metrics, entropies
 from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
-QUANTIZER = {"entries": 4, "size": 2, "positions": 2}
+QUANTIZER = {"codebook_size": 4, "size": 2, "positions": 2}
 
 # Settings, the codes of four items, and how often each vector of each codebook is used, by hand.
 BY_HAND: dict[str, tuple[dict[str, Any], list[list[int]], list[list[int]]]] = {

@@ -17,7 +17,7 @@ from components.settings import SettingError, Settings
 from components.training import TrainingSettings
 from items.spec import ItemSpec
 
-QUANTIZER = {"entries": 8, "size": 2}
+QUANTIZER = {"codebook_size": 8, "size": 2}
 VALID: list[tuple[type[Settings], dict[str, Any]]] = [
     (PCASettings, {"size": 3}),
     (IdentitySettings, {"size": 3}),
@@ -54,14 +54,14 @@ def test_an_unknown_key_is_refused_by_name_and_values_are_frozen(model: type[Set
     [
         (PCASettings, {"size": 0}, "size"),
         (IdentitySettings, {"size": -1}, "size"),
-        (VectorQuantizerSettings, QUANTIZER | {"entries": 1}, "entries"),
-        (VectorQuantizerSettings, QUANTIZER | {"entries": 65537}, "entries"),
+        (VectorQuantizerSettings, QUANTIZER | {"codebook_size": 1}, "codebook_size"),
+        (VectorQuantizerSettings, QUANTIZER | {"codebook_size": 65537}, "codebook_size"),
         (VectorQuantizerSettings, QUANTIZER | {"size": 0}, "size"),
         (VectorQuantizerSettings, QUANTIZER | {"positions": 0}, "positions"),
         (VectorQuantizerSettings, QUANTIZER | {"commitment": -0.1}, "commitment"),
         (VectorQuantizerSettings, QUANTIZER | {"decay": 1.0}, "decay"),
         (VectorQuantizerSettings, QUANTIZER | {"decay": 0.0}, "decay"),
-        (VectorQuantizerSettings, QUANTIZER | {"revive_below": -0.1}, "revive_below"),
+        (VectorQuantizerSettings, QUANTIZER | {"dead_code_threshold": -0.1}, "dead_code_threshold"),
         (MLPSettings, {"hidden": [8, 0]}, "hidden"),
         (MLPSettings, {"activation": "step"}, "activation"),
         (MLPSettings, {"code_activation": "step"}, "code_activation"),

@@ -14,7 +14,7 @@ from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption, Sa
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.state import State
-from components.training import mean_metrics
+from components.training import measure
 from items.spec import ItemSpec
 
 NOISES: list[dict[str, Any]] = [
@@ -72,7 +72,7 @@ def test_masking_keeps_the_mean_by_default(digits: np.ndarray, light: bool) -> N
 
 
 @noises
-def test_a_share_of_items_is_left_clean_while_training_and_none_while_measuring(noise: dict[str, Any]) -> None:
+def test_a_share_of_items_is_left_clean_while_training_and_none_while_evaluating(noise: dict[str, Any]) -> None:
     items = torch.rand(2000, 5, 5, 1)
     corruption = built(ItemSpec(kind="image", shape=(5, 5, 1), dtype="uint8"), noise | {"clean": 0.3}).corruption
     unchanged = (corruption.some(items) == items).flatten(1).all(1)
@@ -129,14 +129,14 @@ def test_the_encoder_sees_the_corrupted_item_and_the_loss_the_clean_one(
 
 
 @noises
-def test_measuring_and_encoding_are_of_clean_items_and_draw_nothing(
+def test_evaluating_and_encoding_are_of_clean_items_and_draw_nothing(
     noise: dict[str, Any], digit: ItemSpec, digits: np.ndarray
 ) -> None:
     items = torch.tensor(digits[:20])
     noisy, plain = built(digit, noise).train(), built(digit, {"kind": "none"}).train()
     before = torch.get_rng_state()
     assert torch.equal(noisy.encode(items), plain.encode(items))
-    assert mean_metrics(noisy, items) == mean_metrics(plain, items)
+    assert measure(noisy, items) == measure(plain, items)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -150,9 +150,9 @@ def test_a_resumed_denoising_run_is_the_straight_run_bit_for_bit(
         return model.fit(run, resume)
 
     *_, straight = epochs(built(digit, noise))
-    state = State.from_bytes(next(epochs(built(digit, noise))).state.to_bytes())
+    content = next(epochs(built(digit, noise))).state.to_bytes()
     torch.manual_seed(17)  # the global state at the time of resuming must not matter
-    *_, resumed = epochs(built(digit, noise, seed=9), state)
+    *_, resumed = epochs(built(digit, noise, seed=9), State.from_bytes(content))
     assert straight.state.tensors.keys() == resumed.state.tensors.keys()
     for name, tensor in straight.state.tensors.items():
         assert torch.equal(tensor, resumed.state.tensors[name]), name

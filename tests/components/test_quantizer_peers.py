@@ -4,9 +4,9 @@ Where the two mean the same and write it another way, a helper or a comment here
 
 - losses: theirs are means over all numbers, ours sums over an item's numbers (`NUMBERS`), averaged over items;
 - moving averages: theirs are counts a batch and start at 1, ours are shares of a batch and start even; `peer` starts
-  theirs where ours start, at VECTORS / ENTRIES;
+  theirs where ours start, at VECTORS / CODES;
 - theirs smooths the counts by `eps`, ours divides by them: `eps` is 0 here;
-- dead entries: their threshold is a count, ours a share of an even use.
+- dead codes: their threshold is a count, ours a share of an even use.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from components.bottlenecks.vector_quantizer import VectorQuantizer
 from items.spec import ItemSpec
 
 ITEM = ItemSpec(kind="image", shape=(28, 28, 1), dtype="uint8")
-ITEMS, POSITIONS, SIZE, ENTRIES, DECAY, COMMITMENT = 40, 5, 4, 8, 0.9, 0.3
+ITEMS, POSITIONS, SIZE, CODES, DECAY, COMMITMENT = 40, 5, 4, 8, 0.9, 0.3
 VECTORS, NUMBERS = ITEMS * POSITIONS, POSITIONS * SIZE
-EVEN = VECTORS / ENTRIES
+EVEN = VECTORS / CODES
 
 
 def latents(seed: int = 1) -> Tensor:
@@ -42,14 +42,20 @@ def latents(seed: int = 1) -> Tensor:
 
 def quantizer(**options: Any) -> VectorQuantizer:
     torch.manual_seed(0)
-    chosen = {"entries": ENTRIES, "size": SIZE, "commitment": COMMITMENT, "decay": DECAY, "revive_below": 0.0} | options
+    chosen = {
+        "codebook_size": CODES,
+        "size": SIZE,
+        "commitment": COMMITMENT,
+        "decay": DECAY,
+        "dead_code_threshold": 0.0,
+    } | options
     return VectorQuantizerSettings(**chosen).build(ITEM, POSITIONS)
 
 
 def peer(ours: VectorQuantizer, **options: Any) -> VectorQuantize:
     """Return theirs with our codebook, and with counts and sums that mean the same as ours."""
     chosen = {"decay": DECAY, "commitment_weight": COMMITMENT, "eps": 0.0, "rotation_trick": False} | options
-    theirs = VectorQuantize(dim=SIZE, codebook_size=ENTRIES, **chosen)
+    theirs = VectorQuantize(dim=SIZE, codebook_size=CODES, **chosen)
     give(ours, theirs)
     return theirs
 
@@ -83,7 +89,7 @@ def test_codes_gradients_and_commitment_are_the_peers(name: str) -> None:
     mine, same = latents().requires_grad_(), latents().requires_grad_()
     indices = ours.encode(mine.detach())
     output, (code, chosen, loss) = ours(mine), theirs(same)
-    assert len(indices.unique()) == ENTRIES
+    assert len(indices.unique()) == CODES
     assert torch.equal(indices, chosen)
     torch.testing.assert_close(output.code, code)
     torch.testing.assert_close(gradient(output.code, mine), gradient(code, same))
@@ -111,7 +117,7 @@ def test_the_moving_averages_carry_the_codebook_where_the_peers_do(name: str) ->
 
 
 def test_a_codebook_by_gradient_gets_the_peers_gradient() -> None:
-    # With one weight for both terms: theirs has a single loss that pulls latent and entry at each other.
+    # With one weight for both terms: theirs has a single loss that pulls latent and codebook vector at each other.
     ours = quantizer(codebook="gradient", commitment=1.0).train()
     theirs = peer(ours, ema_update=False, learnable_codebook=True, commitment_weight=1.0).train()
     mine, same = latents().requires_grad_(), latents().requires_grad_()
@@ -135,18 +141,18 @@ def test_k_means_starts_the_codebook_where_the_peers_does() -> None:
     torch.testing.assert_close(ours.counts * VECTORS, theirs._codebook.cluster_size[0])
 
 
-def test_a_dead_entry_is_revived_as_the_peers_is() -> None:
-    # All latents are one and the same, so that it does not matter which of them is drawn. Entries other than the one
+def test_a_dead_code_is_revived_as_the_peers_is() -> None:
+    # All latents are one and the same, so that it does not matter which of them is drawn. Codes other than the one
     # that draws them die once their counts fall under half of an even use.
     everywhere = latents()[:1, :1].expand(ITEMS, POSITIONS, SIZE).contiguous()
-    ours = quantizer(decay=0.6, revive_below=0.5).train()
+    ours = quantizer(decay=0.6, dead_code_threshold=0.5).train()
     theirs = peer(ours, decay=0.6, threshold_ema_dead_code=0.5 * EVEN).train()
     theirs._codebook.reset_cluster_size = EVEN  # ours start again at an even use, theirs by default at the threshold
     for _ in range(2):
         ours(everywhere)
         theirs(everywhere)
     revived = (ours.codebook - everywhere[0, 0]).norm(dim=-1) < 1e-6
-    assert revived.sum() == ENTRIES - 1
+    assert revived.sum() == CODES - 1
     torch.testing.assert_close(ours.codebook, theirs.codebook)
     torch.testing.assert_close(ours.counts * VECTORS, theirs._codebook.cluster_size[0])
     torch.testing.assert_close(ours.sums * VECTORS, theirs._codebook.embed_avg[0])
@@ -154,10 +160,10 @@ def test_a_dead_entry_is_revived_as_the_peers_is() -> None:
 
 def test_the_rotations_gradient_is_that_of_the_peer() -> None:
     torch.manual_seed(0)
-    given, entries = torch.randn(3, 20, 5, requires_grad=True), torch.randn(3, 20, 5)
-    torch.testing.assert_close(rotated_through(entries, given), rotate_to(given, entries))
+    given, chosen = torch.randn(3, 20, 5, requires_grad=True), torch.randn(3, 20, 5)
+    torch.testing.assert_close(rotated_through(chosen, given), rotate_to(given, chosen))
     torch.testing.assert_close(
-        gradient(rotated_through(entries, given), given), gradient(rotate_to(given, entries), given)
+        gradient(rotated_through(chosen, given), given), gradient(rotate_to(given, chosen), given)
     )
 
 
@@ -197,10 +203,10 @@ def test_finite_scalar_codes_and_gradients_are_the_peers(levels: tuple[int, ...]
 def residual(depth: int = 3) -> tuple[ResidualQuantizer, ResidualVQ]:
     torch.manual_seed(0)
     ours = ResidualQuantizerSettings(
-        depth=depth, entries=ENTRIES, size=SIZE, commitment=COMMITMENT, decay=DECAY, revive_below=0.0
+        depth=depth, codebook_size=CODES, size=SIZE, commitment=COMMITMENT, decay=DECAY, dead_code_threshold=0.0
     ).build(ITEM, POSITIONS)
     shared = {"decay": DECAY, "commitment_weight": COMMITMENT, "eps": 0.0, "rotation_trick": False}
-    theirs = ResidualVQ(dim=SIZE, num_quantizers=depth, codebook_size=ENTRIES, **shared)
+    theirs = ResidualVQ(dim=SIZE, num_quantizers=depth, codebook_size=CODES, **shared)
     for mine, same in zip(ours.stages, theirs.layers, strict=True):
         give(mine, same)
     return ours, theirs

@@ -16,9 +16,13 @@ from items.spec import ItemSpec
 ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 
 
-def residual(depth: int, entries: int = 16, size: int = 4, positions: int = 3, **settings: float) -> ResidualQuantizer:
+def residual(
+    depth: int, codebook_size: int = 16, size: int = 4, positions: int = 3, **settings: float
+) -> ResidualQuantizer:
     torch.manual_seed(0)
-    return ResidualQuantizerSettings(depth=depth, entries=entries, size=size, **settings).build(ITEM, positions)
+    return ResidualQuantizerSettings(depth=depth, codebook_size=codebook_size, size=size, **settings).build(
+        ITEM, positions
+    )
 
 
 def latents(items: int = 200) -> Tensor:
@@ -26,7 +30,7 @@ def latents(items: int = 200) -> Tensor:
 
 
 def by_hand(made: ResidualQuantizer, given: Tensor) -> tuple[np.ndarray, np.ndarray, float]:
-    """Codes, sums of entries and the commitment, one vector at a time."""
+    """Codes, sums of codebook vectors and the commitment, one vector at a time."""
     codes, sums, commitment = [], np.zeros(given.shape), 0.0
     for place in np.ndindex(given.shape[:2]):
         left = given[place].double().numpy()
@@ -69,10 +73,10 @@ def test_more_depth_leaves_less_error() -> None:
 
 
 def test_one_stage_is_the_plain_vector_quantizer() -> None:
-    plain = VectorQuantizerSettings(entries=16, size=4).build(ITEM, 3)
+    plain = VectorQuantizerSettings(codebook_size=16, size=4).build(ITEM, 3)
     made = residual(1)
     plain.load_state_dict(made.stages[0].state_dict())
-    for _ in range(3):  # the codebooks move alike too
+    for _ in range(3):  # the codebooks move equally too
         torch.manual_seed(0)
         expected = plain(latents())
         torch.manual_seed(0)
@@ -98,7 +102,7 @@ def test_gradient_is_the_identitys_plus_each_stages_commitment() -> None:
 
 
 def test_every_stages_codebook_moves_while_training_and_none_else() -> None:
-    made = residual(3, revive_below=0.0).eval()
+    made = residual(3, dead_code_threshold=0.0).eval()
     before = [stage.codebook.clone() for stage in made.stages]
     made(latents())
     assert all(torch.equal(stage.codebook, old) for stage, old in zip(made.stages, before, strict=True))
@@ -106,18 +110,20 @@ def test_every_stages_codebook_moves_while_training_and_none_else() -> None:
     assert not any(torch.equal(stage.codebook, old) for stage, old in zip(made.stages, before, strict=True))
 
 
-@pytest.mark.parametrize(("depth", "entries", "positions", "bits"), [(4, 16, 3, 48), (3, 10, 2, 6 * math.log2(10))])
-def test_bits_are_positions_times_depth_times_log2_of_entries(
-    depth: int, entries: int, positions: int, bits: float
+@pytest.mark.parametrize(
+    ("depth", "codebook_size", "positions", "bits"), [(4, 16, 3, 48), (3, 10, 2, 6 * math.log2(10))]
+)
+def test_bits_are_positions_times_depth_times_log2_of_the_codebook_size(
+    depth: int, codebook_size: int, positions: int, bits: float
 ) -> None:
-    made = residual(depth, entries, positions=positions)
+    made = residual(depth, codebook_size, positions=positions)
     assert made.code.bits_per_item == pytest.approx(bits)
     assert made.code.shape == (positions * depth,)
-    assert made.code.levels == entries
+    assert made.code.levels == codebook_size
 
 
-def test_a_wrong_choice_is_regretted_where_it_was_made_and_excused_after_it() -> None:
-    made, given = residual(2, entries=3, size=1, positions=1).eval(), torch.tensor([[[4.9]]])
+def test_a_wrong_choice_has_a_gap_where_it_was_made_and_none_after_it() -> None:
+    made, given = residual(2, codebook_size=3, size=1, positions=1).eval(), torch.tensor([[[4.9]]])
     made.stages[0].codebook.copy_(torch.tensor([[0.0], [10.0], [100.0]]))
     made.stages[1].codebook.copy_(torch.tensor([[5.0], [-5.0], [0.0]]))
     assert made.encode(given).tolist() == [[0, 0]]
@@ -130,7 +136,7 @@ def test_a_wrong_choice_is_regretted_where_it_was_made_and_excused_after_it() ->
     np.testing.assert_allclose(made.choice_gaps(given, torch.tensor([[1, 2]])), [[2 / first, second]], rtol=1e-5)
 
 
-def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_depth() -> None:
+def test_a_code_of_more_bits_than_the_raw_item_is_an_error_that_names_depth() -> None:
     assert residual(16, 256, positions=4).code.bits_per_item == ITEM.bits
     with pytest.raises(SettingError, match="depth: 17, must make a code of at most 512 bits"):
         residual(17, 256, positions=4)

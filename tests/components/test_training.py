@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from components import training
+from components.corruptions import NoCorruption
 from components.models import AutoencoderSettings, Epoch, Model, TrainingRun
 from components.models.autoencoder import Autoencoder
+from components.models.tied import TiedAutoencoder
 from components.state import State
-from components.training import Diverged, TrainingSettings, as_tensor, descend, mean_metrics
+from components.training import Diverged, TrainingSettings, as_tensor, descend, measure
 from items.code import CodeSpec
 from items.spec import ItemSpec
 
@@ -23,13 +25,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "identity": {"network": {"kind": "mlp", "hidden": [32]}, "bottleneck": {"kind": "identity", "size": 8}},
     "vector_quantizer": {
         "network": {"kind": "conv", "channels": 16, "downsample": 2},
-        "bottleneck": {"kind": "vector_quantizer", "codebook_size": 32, "size": 4, "decay": 0.9, "revive_below": 0.2},
+        "bottleneck": {
+            "kind": "vector_quantizer",
+            "codebook_size": 32,
+            "size": 4,
+            "decay": 0.9,
+            "dead_code_threshold": 0.2,
+        },
     },
 }
 
 
 class Witness(Model):
-    """Remembers what it was given; its loss is the items' mean value plus `weight`.
+    """Notes what it was given; its loss is the items' mean value plus `weight`.
 
     Its code has two variables of four values each: the items' parity, and a constant 3.
     """
@@ -78,13 +86,13 @@ def four_epochs(digits: np.ndarray) -> TrainingRun:
 def test_a_resumed_run_is_the_straight_run_bit_for_bit(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
     straight = list(autoencoder(digit, name).fit(four_epochs))
     for epoch in autoencoder(digit, name).fit(four_epochs):
-        if epoch.number == 2:
-            state = State.from_bytes(epoch.state.to_bytes())
+        if epoch.number == 1:
+            content = epoch.state.to_bytes()
             break
-    resumed = list(autoencoder(digit, name, seed=99).fit(four_epochs, resume=state))
+    resumed = list(autoencoder(digit, name, seed=99).fit(four_epochs, resume=State.from_bytes(content)))
 
-    assert [epoch.number for epoch in resumed] == [3, 4]
-    for left, right in zip(straight[2:], resumed, strict=True):
+    assert [epoch.number for epoch in resumed] == [2, 3, 4]
+    for left, right in zip(straight[1:], resumed, strict=True):
         assert steady(left.metrics) == steady(right.metrics)
     expected, got = straight[-1].state, resumed[-1].state
     assert expected.rest == got.rest
@@ -111,7 +119,7 @@ def test_a_finished_run_has_nothing_left_to_resume(digit: ItemSpec, four_epochs:
 def test_training_learns_digits(digit: ItemSpec, digits: np.ndarray, name: str) -> None:
     run = TrainingRun(digits[:1500], digits[1500:], epochs=8, seed=0)
     model = autoencoder(digit, name, learning_rate=1e-2)
-    untrained = mean_metrics(model, torch.tensor(digits[1500:]))["squared_error"]
+    untrained = measure(model, torch.tensor(digits[1500:]))["squared_error"]
     epochs = list(model.fit(run))
     # The variance of the items is what the best constant guess would leave.
     variance = (digits[1500:] / 255.0).var(0).sum()
@@ -169,7 +177,7 @@ def test_every_item_is_seen_once_an_epoch_in_a_new_order(monkeypatch: pytest.Mon
 
 
 def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "EVALUATION_BATCH", 4)
+    monkeypatch.setattr(training, "MEASURE_BATCH", 4)
     settings = TrainingSettings(batch_size=4, learning_rate=1e-12)
     (epoch,) = descend(Witness(weight=2.0), settings, numbered(9, epochs=1))
     for split in ("train", "validation"):
@@ -178,18 +186,18 @@ def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyP
         assert epoch.metrics[f"{split}_loss"] == pytest.approx(6.0)
 
 
-def test_codebook_figures_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "EVALUATION_BATCH", 1)
-    measured = mean_metrics(Witness(), torch.arange(6.0)[:, None])
-    assert (measured["codebook_usage"], measured["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
-    assert measured["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
-    assert measured["codebook_perplexity_worst"] == pytest.approx(1)
+def test_codebook_metrics_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MEASURE_BATCH", 1)
+    metrics = measure(Witness(), torch.arange(6.0)[:, None])
+    assert (metrics["codebook_usage"], metrics["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
+    assert metrics["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
+    assert metrics["codebook_perplexity_worst"] == pytest.approx(1)
 
 
-def test_measuring_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
+def test_evaluation_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
     model = autoencoder(digit, "vector_quantizer").train()
     before = model.bottleneck.codebook.clone()
-    mean_metrics(model, torch.tensor(digits[:100]))
+    measure(model, torch.tensor(digits[:100]))
     assert torch.equal(model.bottleneck.codebook, before)
 
 
@@ -229,14 +237,56 @@ def test_each_step_takes_the_schedules_learning_rate() -> None:
     assert model.weight.item() == pytest.approx(-travelled, rel=1e-5)
 
 
+def test_epochs_that_end_while_the_rate_is_constant_are_validated_by_the_mean_of_later_weights() -> None:
+    settings = TrainingSettings(batch_size=2, learning_rate=0.01)
+    epochs = []
+    for epoch in descend(Witness(), settings, numbered(64, epochs=4)):
+        epochs.append((epoch.metrics["validation_weight"], epoch.weights["weight"].item(), epoch.state.part("model")))
+    # 32 steps an epoch, each as long as its learning rate: see above.
+    course = -np.cumsum([settings.learning_rate_at(step / 128) for step in range(128)])
+    assert [state["weight"].item() for _, _, state in epochs] == pytest.approx([course[127]] * 4)  # the live tensor
+    means = [course[[15, 23, 31]].mean(), course[[47, 55, 63]].mean(), course[95], course[127]]
+    assert [validated for validated, _, _ in epochs] == pytest.approx(means, rel=1e-5)
+    assert [weight for _, weight, _ in epochs] == pytest.approx(means, rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_other_schedules_are_validated_by_the_weights_as_they_are(schedule: Any) -> None:
+    settings = TrainingSettings(batch_size=2, learning_rate=0.01, schedule=schedule)
+    for epoch in descend(Witness(), settings, numbered(64, epochs=4)):
+        assert epoch.metrics["validation_weight"] == epoch.state.part("model")["weight"].item()
+
+
+def test_an_epoch_of_few_steps_has_a_mean_of_its_last_weights() -> None:
+    for epoch in descend(Witness(), TrainingSettings(batch_size=64), numbered(64, epochs=4)):
+        assert epoch.metrics["validation_weight"] == epoch.state.part("model")["weight"].item()
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, "tied"])
+def test_the_weights_of_an_epoch_give_its_validation(digit: ItemSpec, four_epochs: TrainingRun, name: str) -> None:
+    def built() -> Autoencoder:
+        if name == "tied":  # one parameter with two names
+            return TiedAutoencoder(digit, 9, "relu", TrainingSettings(batch_size=16), NoCorruption(), within_unit=True)
+        return autoencoder(digit, name, batch_size=16)
+
+    for epoch in built().fit(four_epochs):
+        loaded = built()
+        loaded.load_state_dict(epoch.weights)
+        validated = measure(loaded, torch.tensor(four_epochs.validation))
+        shown = {name: value for name, value in epoch.metrics.items() if name.startswith("validation_")}
+        assert {f"validation_{name}": value for name, value in validated.items()} == shown
+        same = all(torch.equal(epoch.weights[name], tensor) for name, tensor in epoch.state.part("model").items())
+        assert same == (epoch.number > 2)
+
+
 @pytest.mark.parametrize(("epochs", "expected"), [(1, [0]), (2, [0, 1]), (5, [0, 0.25, 0.5, 0.75, 1])])
 def test_annealing_starts_with_the_first_epoch_and_ends_with_the_last(
     epochs: int, expected: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[float] = []
-    monkeypatch.setattr(Witness, "anneal", lambda self, progress: told.append(progress))
+    progresses: list[float] = []
+    monkeypatch.setattr(Witness, "anneal", lambda self, progress: progresses.append(progress))
     list(descend(Witness(), TrainingSettings(batch_size=8), numbered(8, epochs)))
-    assert told == expected
+    assert progresses == expected
 
 
 def test_weight_decay_shrinks_a_weight_without_slope_by_hand() -> None:
@@ -285,83 +335,3 @@ def test_a_bottleneck_that_starts_from_nothing_costs_no_latents(
         monkeypatch.setattr(model, "latents", lambda items, of=latents: asked.append(of) or of(items))
         model.initialize(torch.tensor(digits[:64]))
     assert asked == [latents]
-
-
-def averaged_witness(noted: list[float], monkeypatch: pytest.MonkeyPatch) -> Witness:
-    """Return a model whose weight before each step of training is noted, as the loop steps."""
-    model = Witness(weight=1.0)
-    losses = Witness.losses
-
-    def noting(self: Witness, items: Tensor) -> dict[str, Tensor]:
-        if self.training:
-            noted.append(self.weight.item())
-        return losses(self, items)
-
-    monkeypatch.setattr(Witness, "losses", noting)
-    return model
-
-
-def test_an_epoch_in_the_constant_phase_is_validated_by_the_mean_of_its_later_weights(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # 40 steps an epoch, every 8th of the second half counts: those after which 16, 8 and 0 are to go.
-    before: list[float] = []
-    model, epochs = averaged_witness(before, monkeypatch), 4
-    settings = TrainingSettings(batch_size=1, learning_rate=0.01)
-    validated, weights, live = [], [], []
-    for epoch in descend(model, settings, numbered(40, epochs)):
-        validated.append(epoch.metrics["validation_weight"])
-        weights.append(epoch.weights["weight"].item())
-        live.append(epoch.state.tensors["model.weight"].item())
-        assert model.weight.item() == live[-1]
-    after = [*before[1:], live[-1]]  # the weight after each of the 160 steps
-    for epoch in range(2):  # up to the middle, where the rate is constant
-        means = np.mean([after[40 * epoch + step - 1] for step in (24, 32, 40)])
-        assert weights[epoch] == pytest.approx(means, rel=1e-6)
-        assert weights[epoch] != pytest.approx(live[epoch], rel=1e-3)
-    assert weights[2:] == live[2:] == [after[119], after[159]]  # the rate falls: the weights as they are
-    assert validated == pytest.approx(weights, rel=1e-6)
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_other_schedules_average_nothing(schedule: Any) -> None:
-    settings = TrainingSettings(batch_size=2, schedule=schedule)
-    for epoch in descend(Witness(weight=1.0), settings, numbered(40, epochs=2)):
-        assert epoch.weights["weight"] == epoch.state.tensors["model.weight"]
-
-
-def test_averaging_leaves_the_training_as_it_is(
-    digit: ItemSpec, four_epochs: TrainingRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    *_, averaged = autoencoder(digit, "vector_quantizer").fit(four_epochs)
-    monkeypatch.setattr(TrainingSettings, "averages_at", lambda self, progress: False)
-    *_, plain = autoencoder(digit, "vector_quantizer").fit(four_epochs)
-    for key, tensor in plain.state.tensors.items():
-        assert torch.equal(tensor, averaged.state.tensors[key]), key
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_an_averaged_epochs_weights_are_those_that_were_validated(
-    name: str, digit: ItemSpec, four_epochs: TrainingRun
-) -> None:
-    model, other = autoencoder(digit, name, batch_size=4), autoencoder(digit, name, seed=9)
-    epoch = next(model.fit(four_epochs))
-    other.load_state_dict(epoch.weights)
-    validation = mean_metrics(other, torch.tensor(four_epochs.validation))
-    assert {f"validation_{key}": value for key, value in validation.items()}.items() <= epoch.metrics.items()
-    assert not torch.equal(epoch.weights["encoder.1.weight"], model.state_dict()["encoder.1.weight"])
-    if name == "vector_quantizer":  # the codebook is no mean: it is that of the last step
-        assert torch.equal(epoch.weights["bottleneck.codebook"], model.bottleneck.codebook)
-
-
-def test_a_run_resumed_in_the_constant_phase_averages_the_same(digit: ItemSpec, four_epochs: TrainingRun) -> None:
-    first, second, *_ = (
-        State.from_bytes(State(epoch.weights, {"state": epoch.number}).to_bytes())
-        for epoch in autoencoder(digit, "identity", batch_size=8).fit(four_epochs)
-    )
-    state = State.from_bytes(next(autoencoder(digit, "identity", batch_size=8).fit(four_epochs)).state.to_bytes())
-    resumed = next(autoencoder(digit, "identity", seed=3, batch_size=8).fit(four_epochs, resume=state))
-    assert resumed.number == 2
-    for key, tensor in second.tensors.items():
-        assert torch.equal(tensor, resumed.weights[key]), key
-        assert not torch.equal(tensor, first.tensors[key]), key

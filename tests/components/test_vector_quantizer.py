@@ -19,11 +19,13 @@ ITEM = ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8")
 
 
 def quantizer(codebook: list[list[float]] | Tensor, positions: int = 1, **settings: float) -> VectorQuantizer:
-    """Build a quantizer whose entries are `codebook`, each evenly used so far."""
-    entries = torch.as_tensor(codebook, dtype=torch.float32)
-    made = VectorQuantizer(VectorQuantizerSettings(entries=len(entries), size=entries.shape[1], **settings), positions)
-    made.codebook.copy_(entries)
-    made.sums.copy_(entries / len(entries))
+    """Build a quantizer of the vectors `codebook`, each evenly used so far."""
+    vectors = torch.as_tensor(codebook, dtype=torch.float32)
+    made = VectorQuantizer(
+        VectorQuantizerSettings(codebook_size=len(vectors), size=vectors.shape[1], **settings), positions
+    )
+    made.codebook.copy_(vectors)
+    made.sums.copy_(vectors / len(vectors))
     return made
 
 
@@ -37,7 +39,7 @@ def random_quantizer() -> VectorQuantizer:
     return quantizer(torch.randn(33, 5), positions=7).eval()
 
 
-def test_each_vector_gets_its_nearest_entry(random_quantizer: VectorQuantizer) -> None:
+def test_each_vector_gets_its_nearest_code(random_quantizer: VectorQuantizer) -> None:
     latents = torch.randn(20, 7, 5)
     distances = np.square(latents.numpy()[:, :, None] - random_quantizer.codebook.numpy()).sum(-1)
     codes = random_quantizer.encode(latents)
@@ -67,7 +69,7 @@ def test_commitment_is_a_mean_over_items_of_a_sum_over_dimensions(random_quantiz
 
 
 def test_codebook_follows_the_moving_averages_worked_out_by_hand() -> None:
-    made = quantizer([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], positions=2, decay=0.9, revive_below=0.0)
+    made = quantizer([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], positions=2, decay=0.9, dead_code_threshold=0.0)
     counts, sums = np.full(3, 1 / 3), made.codebook.double().numpy() / 3
     batches = [
         ([[[1.0, 1.0], [9.0, 1.0]], [[2.0, 0.0], [11.0, -1.0]]], [0, 1, 0, 1]),
@@ -76,10 +78,10 @@ def test_codebook_follows_the_moving_averages_worked_out_by_hand() -> None:
     for latents, drew in batches:
         made(torch.tensor(latents))
         vectors = np.reshape(latents, (4, 2))
-        for entry in range(3):
-            own = [vector for vector, index in zip(vectors, drew, strict=True) if index == entry]
-            counts[entry] = 0.9 * counts[entry] + 0.1 * len(own) / 4
-            sums[entry] = 0.9 * sums[entry] + 0.1 * np.sum(own, axis=0) / 4
+        for code in range(3):
+            own = [vector for vector, index in zip(vectors, drew, strict=True) if index == code]
+            counts[code] = 0.9 * counts[code] + 0.1 * len(own) / 4
+            sums[code] = 0.9 * sums[code] + 0.1 * np.sum(own, axis=0) / 4
         np.testing.assert_allclose(made.counts.numpy(), counts, rtol=1e-5)
         np.testing.assert_allclose(made.sums.numpy(), sums, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(made.codebook.numpy(), sums / counts[:, None], rtol=1e-5, atol=1e-6)
@@ -98,9 +100,9 @@ def test_evaluation_leaves_the_codebook_alone_and_training_does_not(random_quant
     assert not any(torch.equal(before[name], tensor) for name, tensor in buffers(random_quantizer).items())
 
 
-def test_a_dead_entry_is_revived_for_good() -> None:
+def test_a_dead_code_is_revived_for_good() -> None:
     torch.manual_seed(0)
-    made = quantizer([[0.0, 0.0], [5.0, 0.0], [1000.0, 1000.0]], revive_below=0.1)
+    made = quantizer([[0.0, 0.0], [5.0, 0.0], [1000.0, 1000.0]], dead_code_threshold=0.1)
     made.counts[2], made.sums[2] = 0.03, 30.0
     latents = torch.tensor([[[0.5, 1.0]], [[-0.5, 0.0]], [[5.5, 1.0]], [[4.5, 0.5]], [[0.1, 0.2]], [[5.1, 0.2]]])
     made(latents)
@@ -110,12 +112,12 @@ def test_a_dead_entry_is_revived_for_good() -> None:
     assert made.counts[2].item() == pytest.approx(even)
     torch.testing.assert_close(made.sums[2], revived * even)
 
-    made(torch.zeros(6, 1, 2))  # draws nothing on the revived entry
+    made(torch.zeros(6, 1, 2))  # draws nothing on the revived code
     torch.testing.assert_close(made.codebook[2], revived)
 
 
-def test_entries_in_use_are_not_revived() -> None:
-    made = quantizer([[0.0], [5.0]], revive_below=0.1)
+def test_codes_in_use_are_not_revived() -> None:
+    made = quantizer([[0.0], [5.0]], dead_code_threshold=0.1)
     made(torch.tensor([[[0.0]], [[0.0]], [[5.0]], [[5.0]]]))
     torch.testing.assert_close(made.codebook, torch.tensor([[0.0], [5.0]]))
 
@@ -144,8 +146,8 @@ def test_the_items_that_started_the_codebook_do_not_outweigh_the_batches_after_t
         torch.testing.assert_close(made.codebook.sort(0).values, expected)
 
 
-def test_an_entry_that_draws_nothing_stays_where_it_is() -> None:
-    made = quantizer([[0.0], [5.0]], decay=0.5, revive_below=0.0)
+def test_a_code_that_draws_nothing_stays_where_it_is() -> None:
+    made = quantizer([[0.0], [5.0]], decay=0.5, dead_code_threshold=0.0)
     for _ in range(40):
         made(torch.zeros(4, 1, 1))
     torch.testing.assert_close(made.codebook, torch.tensor([[0.0], [5.0]]))
@@ -171,7 +173,7 @@ def test_k_means_centres_are_the_means_of_what_they_drew() -> None:
     centres, drawn = k_means(vectors, 4, 100)
     nearest = (vectors[:, None] - centres).square().sum(-1).argmin(1)
     assert drawn.tolist() == torch.bincount(nearest, minlength=4).tolist()
-    torch.testing.assert_close(centres, torch.stack([vectors[nearest == entry].mean(0) for entry in range(4)]))
+    torch.testing.assert_close(centres, torch.stack([vectors[nearest == code].mean(0) for code in range(4)]))
 
 
 def test_more_k_means_centres_than_vectors_start_near_vectors_and_are_no_copies() -> None:
@@ -188,19 +190,21 @@ def test_more_k_means_centres_than_vectors_start_near_vectors_and_are_no_copies(
     assert (same - 1).abs().max() < 0.01
 
 
-@pytest.mark.parametrize(("entries", "positions", "bits"), [(512, 49, 441), (2, 3, 3), (10, 2, 2 * math.log2(10))])
-def test_bits_are_positions_times_log2_of_entries(entries: int, positions: int, bits: float) -> None:
-    made = VectorQuantizerSettings(entries=entries, size=4).build(ITEM, positions)
+@pytest.mark.parametrize(
+    ("codebook_size", "positions", "bits"), [(512, 49, 441), (2, 3, 3), (10, 2, 2 * math.log2(10))]
+)
+def test_bits_are_positions_times_log2_of_the_codebook_size(codebook_size: int, positions: int, bits: float) -> None:
+    made = VectorQuantizerSettings(codebook_size=codebook_size, size=4).build(ITEM, positions)
     assert made.code.bits_per_item == pytest.approx(bits)
     assert made.code.shape == (positions,)
     assert made.latent_shape == (positions, 4)
 
 
 def test_positions_in_the_settings_win_over_the_networks() -> None:
-    assert VectorQuantizerSettings(entries=4, size=2, positions=3).build(ITEM, 49).code.shape == (3,)
+    assert VectorQuantizerSettings(codebook_size=4, size=2, positions=3).build(ITEM, 49).code.shape == (3,)
 
 
-def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> None:
+def test_the_gap_of_a_choice_is_how_much_farther_it_is_than_the_nearest() -> None:
     made = quantizer([[0.0, 0.0], [4.0, 0.0], [100.0, 0.0]], positions=3)
     latents = torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]])
     assert torch.equal(made.choice_gaps(latents, made.encode(latents)), torch.zeros(1, 3))
@@ -210,25 +214,25 @@ def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> N
     np.testing.assert_allclose(second.numpy(), [[0.0, 8 / spread, 12 / spread]])
 
 
-def test_regrets_do_not_shrink_where_latents_and_entries_are_moved_alike() -> None:
-    latents, entries = torch.tensor([[[2.0, 1.0], [1.0, 0.0]]]), torch.tensor([[0.0, 0.0], [4.0, 0.0], [6.0, 0.0]])
+def test_choice_gaps_do_not_shrink_where_latents_and_codebook_are_moved_together() -> None:
+    latents, codebook = torch.tensor([[[2.0, 1.0], [1.0, 0.0]]]), torch.tensor([[0.0, 0.0], [4.0, 0.0], [6.0, 0.0]])
     here, there = (
-        quantizer((entries + offset).tolist(), positions=2).choice_gaps(latents + offset, torch.tensor([[2, 1]]))
+        quantizer((codebook + offset).tolist(), positions=2).choice_gaps(latents + offset, torch.tensor([[2, 1]]))
         for offset in (0.0, 4096.0)
     )
     np.testing.assert_allclose(here.numpy(), there.numpy(), rtol=1e-6)
 
 
-def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_entries() -> None:
+def test_a_code_of_more_bits_than_the_raw_item_is_an_error_that_names_the_codebook_size() -> None:
     byte = ItemSpec(kind="vector", shape=(1,), dtype="uint8")
-    assert VectorQuantizerSettings(entries=256, size=2).build(byte, 1).code.bits_per_item == byte.bits
-    with pytest.raises(SettingError, match=r"entries: 257, must make a code of at most 8 bits.*8\.0") as caught:
-        VectorQuantizerSettings(entries=257, size=2).build(byte, 1)
-    assert caught.value.key == "entries"
+    assert VectorQuantizerSettings(codebook_size=256, size=2).build(byte, 1).code.bits_per_item == byte.bits
+    with pytest.raises(SettingError, match=r"codebook_size: 257, must make a code of at most 8 bits.*8\.0") as caught:
+        VectorQuantizerSettings(codebook_size=257, size=2).build(byte, 1)
+    assert caught.value.key == "codebook_size"
 
 
 def test_bf16_autocast_does_not_blur_the_choice() -> None:
-    made = quantizer([[1.0], [1.002]], revive_below=0.0)  # one number in bf16
+    made = quantizer([[1.0], [1.002]], dead_code_threshold=0.0)  # one number in bf16
     with torch.autocast("cpu", torch.bfloat16):
         output = made(torch.tensor([[[1.0021]], [[0.9999]]]))
         halves = made.eval()(torch.ones(2, 1, 1, dtype=torch.bfloat16))
@@ -256,7 +260,7 @@ def test_distances_are_held_a_block_at_a_time_and_nothing_changes(
     for bound in (2**26, 2**14):
         monkeypatch.setattr("components.bottlenecks.vector_quantizer.BLOCK_BYTES", bound, raising=False)
         torch.manual_seed(0)
-        quantizer = VectorQuantizerSettings(entries=100, size=3, **settings).build(ITEM, 7)
+        quantizer = VectorQuantizerSettings(codebook_size=100, size=3, **settings).build(ITEM, 7)
         with LargestTensor() as made, torch.no_grad():
             quantizer.initialize(latents)
             quantizer.train()(latents)
@@ -276,7 +280,7 @@ def test_an_exported_graph_has_no_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     class Encode(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.quantizer = VectorQuantizerSettings(entries=10, size=3).build(ITEM, 7)
+            self.quantizer = VectorQuantizerSettings(codebook_size=10, size=3).build(ITEM, 7)
 
         def forward(self, latents: Tensor) -> Tensor:
             return self.quantizer.encode(latents)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from pipelines.studies.remembered import _kept, _recalled
 
 from components.data import DataError
 from components.models import Model
@@ -23,7 +24,6 @@ from pipelines.compare.stage import leaderboard_row, write_reports
 from pipelines.project import Project, StageError
 from pipelines.register.stage import dvc_stages
 from pipelines.settings.params import load_params
-from pipelines.studies.remembered import _kept, _recalled
 from pipelines.studies.results import read_results
 from pipelines.sweep.journal import Journal
 from pipelines.sweep.record import RunRecord, read_model, read_record, write_record

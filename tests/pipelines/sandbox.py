@@ -35,7 +35,7 @@ PARAMS: dict[str, Any] = {
                 "model": {
                     "kind": "autoencoder",
                     "network": {"kind": "conv", "downsample": 2, "channels": 16},
-                    "bottleneck": {"kind": "vector_quantizer", "entries": 32, "size": 4},
+                    "bottleneck": {"kind": "vector_quantizer", "codebook_size": 32, "size": 4},
                     "training": {"batch_size": 64, "learning_rate": {"log_uniform": [1e-3, 1e-2]}},
                 },
                 "quick": {"epochs": 3, "trials": 3},

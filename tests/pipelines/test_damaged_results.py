@@ -46,9 +46,7 @@ def test_compare_names_a_damaged_file_and_register_one_that_compare_has_not_read
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
     if which != "values":  # which MLflow does not show
-        with pytest.raises(
-            StageError, match="has changed since `compare` read it"
-        ):
+        with pytest.raises(StageError, match="has changed since `compare` read it"):
             register.main()
 
 

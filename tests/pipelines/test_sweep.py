@@ -110,7 +110,8 @@ def test_the_best_of_three_at_the_rung_goes_on_alone(
     assert len({trial.parameters[RATE] for trial in record.trials}) == 3
     folder = swept[0].root / "runs" / "digits" / name
     weights = read_weights(folder)
-    assert weights.keys() == read_model(folder, record, open_dataset(swept[0].root / "data/digits").schema.item).state_dict().keys()  # fmt: skip
+    item = open_dataset(swept[0].root / "data" / "digits").schema.item
+    assert weights.keys() == read_model(folder, record, item).state_dict().keys()
 
 
 def test_what_changes_no_outcome_trains_nothing_and_what_does_trains_its_own(
@@ -205,7 +206,7 @@ def test_an_unreachable_mlflow_costs_a_warning_and_no_sweep(sandbox: Sandbox) ->
 
 
 def test_faults_of_the_machine_and_of_trials_keep_to_their_own(sandbox: Sandbox) -> None:
-    """One trial meets a full disk each time, another's own code raises, a sweep diverges whole, and the rest is done."""
+    """One trial meets a full disk each time, another's code raises, a sweep diverges whole, and the rest is done."""
     params = copy.deepcopy(PARAMS)
     deep = params["experiments"]["digits"]["deep"]
     batch = {"batch_size": 2000}  # one batch an epoch: the training loss is of the weights before they explode

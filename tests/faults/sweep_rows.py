@@ -1,0 +1,78 @@
+"""Kills of one and the same sweep in a row, then a plain rerun: the record of a sweep that nobody disturbed.
+
+A kill ends the run or does not. Where it does, the next run goes on from what is there, and meets the next kill.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.faults.outcome import Outcome, draws
+from tests.faults.running import Fault, Running, draw_fault
+from tests.faults.sweep_kills import compared, epochs_in, undisturbed
+from tests.faults.swept import Known, Swept, repeated
+
+SUBJECT = "sweep-kills-in-a-row"
+FULL = 20
+
+
+def rounds(seed: int, count: int) -> Iterator[Outcome]:
+    """Yield an outcome a kill; the last one's problems are those of the rerun too."""
+    with tempfile.TemporaryDirectory() as folder:
+        swept = Swept(Path(folder))
+        row = Row(swept, undisturbed(swept), f"{seed}-row")
+        for number in range(count):
+            fault = draw_fault(draws(seed, number), row.pace(count - number))
+            hit, problems = row.suffer(fault)
+            if number == count - 1:
+                problems += row.end()
+            what = f"kill {number} (seed {seed}): {fault}" + ("" if hit else " (it was not there any more)")
+            yield Outcome(what, tuple(problems), fault.victim if hit else "missed")
+
+
+class Row:
+    """One sweep, from its start to its end."""
+
+    def __init__(self, swept: Swept, whole: dict[str, Any], mark: str) -> None:
+        self._swept, self._whole, self._mark = swept, whole, mark
+        self._total = epochs_in(whole)
+        self._known = Known()
+        self._running: Running | None = None
+        self._runs = 0
+
+    def pace(self, kills: int) -> int:
+        """Return the epochs within which the next of so many kills should come, to leave some for the others."""
+        return 2 * (self._total - self._swept.progress) // (kills + 1)
+
+    def suffer(self, fault: Fault) -> tuple[bool, list[str]]:
+        """Run on until a kill; return whether its victim was there, and what is wrong."""
+        problems = self._finish() if self._running and self._running.over else []
+        running = self._running = self._running or self._start()
+        if fault.progress:
+            fault = fault._replace(progress=self._swept.progress + fault.progress)
+        hit = running.suffer(fault, lambda: self._swept.progress)
+        if running.over or (hit and fault.victim == "driver"):
+            problems += self._finish()
+        return hit, problems + self._look()
+
+    def end(self) -> list[str]:
+        """Run to the end, and once more; return what is wrong with what it came to."""
+        problems = self._finish() if self._running else []
+        ended = self._start().finish()
+        return problems + ended.problems + self._look() + compared(self._swept, self._whole, ended.code, self._runs)
+
+    def _start(self) -> Running:
+        self._runs += 1
+        return self._swept.start(f"{self._mark}-{self._runs}")
+
+    def _finish(self) -> list[str]:
+        assert self._running
+        ended, self._running = self._running.finish(), None
+        return ended.problems
+
+    def _look(self) -> list[str]:
+        before, self._known = self._known, self._swept.known()
+        return repeated(before, self._known)
