@@ -1,1 +1,1 @@
-"""What models are made of: data, networks, bottlenecks, training and metrics."""
+"""Parts of models: data, networks, bottlenecks, penalties, training."""

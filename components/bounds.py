@@ -1,4 +1,4 @@
-"""The evidence bound of a variational autoencoder, measured honestly: on binary items, with samples, without weights.
+"""The evidence bound of a variational autoencoder, computed as it is defined: on binary items, by samples, unweighted.
 
 Kingma, Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114, equation 3:
 
@@ -58,10 +58,10 @@ class Bounds:
 
 
 @torch.no_grad()
-def measure_bounds(model: Autoencoder, items: Tensor, samples: int, seed: int) -> Bounds:
-    """Measure the bounds on raw items (n, *item.shape), each value drawn once as 0 or 1, its scaled value the chance.
+def compute_bounds(model: Autoencoder, items: Tensor, samples: int, seed: int) -> Bounds:
+    """Compute the bounds on raw items (n, *item.shape), each value drawn once as 0 or 1, its scaled value the chance.
 
-    The binary items depend on `seed` alone, so models measured with the same one are measured on the same items.
+    The binary items depend on `seed` alone, so with the same one all models are compared on the same items.
 
     Raises:
         SettingError: the model gives items no likelihood, or its bottleneck no distribution of codes.
@@ -72,7 +72,7 @@ def measure_bounds(model: Autoencoder, items: Tensor, samples: int, seed: int) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         binary = model.scaling(items).bernoulli()
-        parts = [_measure_batch(model, batch, samples) for batch in torch.split(binary, BATCH)]
+        parts = [_compute_batch(model, batch, samples) for batch in torch.split(binary, BATCH)]
     reconstruction, divergence, multi_sample, means = (torch.cat(part) for part in zip(*parts, strict=True))
     return Bounds(
         reconstruction=reconstruction.double().numpy(),
@@ -93,7 +93,7 @@ def active_variables(means: Tensor) -> Tensor:
     return varies.flatten(1).any(1) if varies.ndim > 1 else varies
 
 
-def _measure_batch(model: Autoencoder, binary: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _compute_batch(model: Autoencoder, binary: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return reconstruction, divergence, multi-sample bound (batch,) each, and the posterior's means."""
     posterior = model.bottleneck.posterior(model.encoder(binary))
     if posterior is None:

@@ -87,7 +87,7 @@ class Trainable(nn.Module, ABC):
 
 
 class Model(Trainable):
-    """A model of raw items, scaling included, so that training and serving cannot drift apart.
+    """A model of raw items, scaling included, so that training and serving cannot come to differ.
 
     Attributes:
         item: what it takes.

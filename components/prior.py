@@ -1,4 +1,4 @@
-"""Priors over discrete codes: how likely a code is, hence what an entropy coder needs for it, and new codes drawn.
+"""Priors over discrete codes: how likely a code is, so how many bits it costs under an entropy coder; and new codes.
 
 van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image Generation with PixelCNN
 Decoders", arXiv 1606.05328: each position is guessed from those before it by masked, gated convolutions.
@@ -69,7 +69,7 @@ def near_square(positions: int) -> int:
 
 
 class PositionFrequencies:
-    """Each position drawn apart from the others, by how often each value was seen there.
+    """Each position drawn by itself, by how often each value was seen there.
 
     Attributes:
         log_shares: (positions, levels), natural logarithms, none infinite.
@@ -97,7 +97,7 @@ class PixelCNN(Trainable):
     """p(code) as the product over positions, row by row, of p(position | positions before it).
 
     Its last layer adds to each position's log-frequencies, so training starts at :class:`PositionFrequencies` and only
-    learns what positions tell of each other. One stack of masked convolutions, not the paper's two: far up on the
+    learns how positions depend on each other. One stack of masked convolutions, not the paper's two: far up on the
     right some positions stay unseen, which on grids as small as a code's is next to nothing.
 
     Buffers: `log_shares` (positions, levels).
@@ -120,7 +120,7 @@ class PixelCNN(Trainable):
         self.register_buffer("log_shares", torch.full((math.prod(grid), levels), -math.log(levels)))
 
     def fit(self, run: TrainingRun) -> Iterator[Epoch]:
-        """Count the training codes (n, positions), int64, then train; figures are in bits an item."""
+        """Count the training codes (n, positions), int64, then train; metrics are in bits an item."""
         self.log_shares.copy_(PositionFrequencies(as_tensor(run.train), self.levels).log_shares)
         yield from descend(self, self.settings.training, run)
 
@@ -177,7 +177,7 @@ class PixelCNN(Trainable):
 
 
 class MaskedConv(nn.Conv2d):
-    """A convolution that sees rows above, and of its own row what lies to the left, and itself where told.
+    """A convolution that sees rows above, and of its own row what lies to the left, and itself if `sees_itself`.
 
     Rows below are left out of the kernel rather than masked, which saves their arithmetic.
     """

@@ -1,4 +1,4 @@
-"""What made-up items are worth: whether they look like real ones, cover them all, and are more than copies.
+"""Metrics of made-up items: whether they look like real ones, cover them all, and are more than copies.
 
 Everything here takes numpy arrays; distances are Euclidean.
 """
@@ -17,7 +17,7 @@ from components.codebook_use import Floats, Integers
 Booleans = npt.NDArray[np.bool_]
 
 FITTED = 10_000  # items that are enough for the leading principal components
-ASKED = 5_000  # codes whose neighbours say how far apart codes lie
+ASKED = 5_000  # codes whose neighbours say how far codes lie from each other
 
 
 def nearest(points: Floats, among: Floats) -> tuple[Floats, Integers]:
@@ -73,7 +73,7 @@ def inside(points: Floats, reference: Floats, k: int = 3) -> Booleans:
 
 
 class Detail:
-    """How much of an item its leading principal components cannot show: blurred items have little, noise has much."""
+    """The part of an item that its leading principal components cannot show: blurred items have little, noise much."""
 
     def __init__(self, items: Floats, size: int = 32, seed: int = 0) -> None:
         """Fit `size` components on up to FITTED of items (n, values)."""

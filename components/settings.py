@@ -1,4 +1,4 @@
-"""What every settings model is: closed, frozen, and clear about its mistakes."""
+"""The base of all settings models: closed, frozen, and clear about errors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Settings(BaseModel):
 class SettingError(ValueError):
     """A setting that cannot work: names the key, the value that was given and what is allowed.
 
-    `key` is the dotted path below the settings model that raised it; whoever knows the way from the root of
-    params.yaml prefixes it with :meth:`under`.
+    `key` is the dotted path below the settings model that raised it. A caller that knows the path to that model from
+    the root of params.yaml prefixes it with :meth:`under`.
     """
 
     def __init__(self, key: str, value: object, allowed: str) -> None:

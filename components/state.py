@@ -27,7 +27,7 @@ class State:
 
     Attributes:
         tensors: `model.…` for weights and buffers, `optimizer.…` for the optimizer's moments.
-        rest: what is no tensor, such as the epoch. It travels in the file's header, so the two cannot come apart.
+        rest: what is no tensor, such as the epoch. It travels in the file's header, so the two cannot be separated.
     """
 
     tensors: dict[str, Tensor]
@@ -41,7 +41,7 @@ class State:
     def to_bytes(self) -> bytes:
         """Return the state as a safetensors file."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        # One entry of metadata: the order of several is the serializer's whim, and equal states make equal files.
+        # One key of metadata: the serializer gives several any order, and equal states must make equal files.
         return save(tensors, metadata={"rest": json.dumps(self.rest | {SHA256: _digest(tensors, self.rest)})})
 
     @classmethod

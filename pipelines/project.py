@@ -139,7 +139,8 @@ def stage(main: Callable[..., None]) -> None:
     `--only NAME`, which may be repeated, is the argument `only` of `main`, where it has one.
     """
     parameters = inspect.signature(main).parameters
-    parser = argparse.ArgumentParser(f"python -m {main.__module__.removesuffix('.stage')}")
+    spec = sys.modules[main.__module__].__spec__  # that of `__main__` has the name that was asked for
+    parser = argparse.ArgumentParser(f"python -m {spec.name.removesuffix('.stage')}" if spec else None)
     for name in parameters:
         if name == "only":
             parser.add_argument("--only", action="append", default=[], metavar="NAME")

@@ -1,7 +1,7 @@
 """Finite scalar quantization: each dimension is rounded to one of a few levels, and there is no codebook to learn.
 
-Mentzer, Minnen, Agustsson, Tschannen, "Finite Scalar Quantization: VQ-VAE Made Simple", arXiv 2309.15505; names and
-formulas of its listing in appendix A.1.
+Mentzer, Minnen, Agustsson, Tschannen, "Finite Scalar Quantization", arXiv 2309.15505; names and formulas of its
+listing in appendix A.1.
 
 Shapes: levels (8, 5, 5, 5) and 49 positions take latents (batch, 49, 4); each vector of 4 becomes one of 1000 integers,
 and the decoder takes the levels scaled to -1..1, (batch, 49, 4).

@@ -50,8 +50,8 @@ class GaussianSettings(Settings):
 class Gaussian(Bottleneck):
     """A diagonal normal posterior, sampled while training by the reparametrization (equation 10).
 
-    In evaluation mode the decoder gets the mean. So the loss measured then is no lower bound on the evidence, whose
-    expectation is over samples: its error is that of the mean, which is smaller. :mod:`components.bounds` measures one.
+    In evaluation mode the decoder gets the mean. So the loss found then is no lower bound on the evidence, whose
+    expectation is over samples: its error is that of the mean, which is smaller. :mod:`components.bounds` computes one.
     """
 
     def __init__(self, settings: GaussianSettings) -> None:

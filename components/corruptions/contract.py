@@ -21,7 +21,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class Corruption(Settings, ABC):
     """Damages scaled items. It has no weights, so its settings are all there is to it.
 
-    Models train on :meth:`some`; :meth:`__call__` is for measuring what they learnt. Noise comes from torch's global
+    Models train on :meth:`some`; :meth:`__call__` is for evaluating what they learnt. Noise comes from torch's global
     generator, which training seeds each epoch.
 
     Attributes:

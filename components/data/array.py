@@ -34,7 +34,7 @@ class ArraySettings(Settings):
     licence: str = "not stated"
 
     def outline(self, name: str, root: Path) -> Outline:
-        """Return what the header tells; raises as `load` does, but where items themselves are at fault."""
+        """Return the outline by the header; raises as `load` does, but where items themselves are at fault."""
         check_fractions(self.validation, self.test)
         array, item = _described(name, root / self.source.expanduser())
         train = len(array) - sum(split_sizes(name, len(array), self.validation, self.test))

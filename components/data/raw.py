@@ -1,4 +1,4 @@
-"""What a source of data gives to `prepare`, and how items are dealt out to the splits."""
+"""Raw data: a source's answer to `prepare`, and the dealing of items to splits."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class RawDataset:
 
 @dataclass(frozen=True)
 class Outline:
-    """What is known of a dataset before it is prepared.
+    """A dataset as it is known before it is prepared.
 
     Attributes:
         item: what one item is.
         classes: how many there are; None without.
-        train: items to train on, as far as headers and names tell.
+        train: items to train on, as far as headers and names show.
     """
 
     item: ItemSpec
@@ -72,7 +72,7 @@ def split_sizes(name: str, count: int, validation: float, test: float) -> tuple[
 def shuffled(count: int, seed: int) -> NDArray[np.intp]:
     """Return the numbers 0 to count-1 in an order that `seed` alone decides: (count,) of integers.
 
-    It is RandomState's, because numpy keeps that stream the same for ever (NEP 19): a newer numpy cuts the same splits.
+    It is RandomState's, because numpy keeps that stream the same for good (NEP 19): a newer numpy cuts the same splits.
     """
     generator = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
     return generator.permutation(count)

@@ -1,4 +1,4 @@
-"""What schema.json of a prepared dataset says: version 1 of the contract between `prepare` and every later stage."""
+"""schema.json of a prepared dataset: version 1 of the contract between `prepare` and every later stage."""
 
 from __future__ import annotations
 

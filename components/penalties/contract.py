@@ -20,13 +20,13 @@ Weight = Annotated[float, Field(gt=0)]
 
 @dataclass(frozen=True)
 class Activity:
-    """What a batch did inside the model.
+    """A batch inside the model.
 
     Attributes:
         items: scaled and clean, (batch, *item.shape).
         code: what the decoder rebuilds from, (batch, *embedding_shape), with a gradient towards the encoder.
         encoder: scaled items to latents.
-        training: whether this is a step of training and not a measurement.
+        training: whether this is a step of training and not an evaluation.
     """
 
     items: Tensor

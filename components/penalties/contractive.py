@@ -33,7 +33,7 @@ class ContractiveSettings(Penalty):
         exact = squared_norms(activity.encoder, activity.items)
         if exact is not None:
             return exact.mean()
-        # A measurement draws from its own seed, so that it depends on nothing but the weights and the items.
+        # An evaluation draws from its own seed, so that it depends on nothing but the weights and the items.
         generator = None if activity.training else torch.Generator(activity.items.device).manual_seed(0)
         return estimated_squared_norms(activity.encoder, activity.items, self.samples, generator).mean()
 

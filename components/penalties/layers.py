@@ -1,4 +1,4 @@
-"""What an encoder is made of, for penalties whose formula depends on it."""
+"""The layers of an encoder, for penalties whose formula depends on them."""
 
 from __future__ import annotations
 

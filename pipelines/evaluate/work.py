@@ -38,9 +38,13 @@ def evaluate(out: Path, *, bundle: Path, data: Path, seed: int, threads: int = 1
         DataError: the dataset is damaged.
     """
     context = EvaluationContext(Bundle.load(bundle, threads), open_dataset(data))
-    computed = {metric.key: metric.compute(context) for metric in METRICS if metric.compute and metric.applies(context)}
-    values = {key: found for key, found in computed.items() if isinstance(found, np.ndarray)}
-    metrics = {key: float(np.mean(found)) for key, found in computed.items()}
+    computed = [
+        (metric, np.asarray(metric.compute(context), np.float64))
+        for metric in METRICS
+        if metric.compute and metric.applies(context)
+    ]
+    values = {metric.key: found for metric, found in computed if metric.per_item}
+    metrics = {metric.key: float(found.mean()) for metric, found in computed}
     check_finite(context.bundle.name, metrics, values)
     write_values(out / VALUES, values)
     (out / DOCUMENT).write_text(json.dumps(describe(context, metrics, values, seed), indent=1))

@@ -101,7 +101,7 @@ def _export(module: nn.Module, example: Tensor, name: str, outputs: list[str], p
             verbose=False,
         )
     assert program is not None, "the dynamo exporter returns a program"  # noqa: S101
-    _set_apart(program.model)
+    _rename_inner(program.model)
     model = program.model_proto
     _strip(model)
     onnx.checker.check_model(model)
@@ -111,10 +111,10 @@ def _export(module: nn.Module, example: Tensor, name: str, outputs: list[str], p
     return Graph(file=path.name, sha256=sha256_of(path), inputs=(_spec(name, example),), outputs=specs)
 
 
-def _set_apart(model: ir.Model) -> None:
-    """Rename the values inside a graph, so that none bears the name of an input or output.
+def _rename_inner(model: ir.Model) -> None:
+    """Rename the values inside a graph, so that none has the name of an input or an output.
 
-    The exporter calls them after the operators that made them: one `embedding` too many, and the graph would be wrong.
+    The exporter names them after their operators: with a second `embedding` the graph would be wrong.
     """
     interface = {*model.graph.inputs, *model.graph.outputs}
     for node in model.graph.all_nodes():
@@ -144,7 +144,7 @@ def _name(dtype: torch.dtype) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's chatter off the terminal; its errors are raised all the same."""
+    """Keep what the exporter prints off the terminal; its errors are still raised."""
     levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir")}
     for name in levels:
         logging.getLogger(name).setLevel(logging.ERROR)

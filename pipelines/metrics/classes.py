@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +20,8 @@ def knn_correct(train: Array, train_labels: Array, test: Array, test_labels: Arr
         train_labels, test_labels: class indices, (items,).
         k: neighbours; all training items where there are fewer.
     """
+    import faiss  # a moment, and reading params.yaml imports this module by way of a study
+
     center = _center(train)
     index = faiss.IndexFlatL2(train.shape[1])
     index.add(np.asarray(train - center, np.float32))

@@ -1,4 +1,4 @@
-"""Collapse: a code that says next to nothing of its item, however small or fast it is."""
+"""Collapse: a code that says almost nothing about its item."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ RESOLUTION = 1e-5  # of a real unit's largest value: one that varies less varies
 
 
 def reasons(items: Array, codes: Array, code: CodeSpec, errors: Array | None) -> list[str]:
-    """Return why a code is called collapsed, a reason for each rule that it breaks, with its figures.
+    """Return why a code is called collapsed, a reason for each rule that it breaks.
 
-    1. Few distinct codes: at most one, or at most 1 % of as many as there could be, the lesser of the different items
-       and the codes that fit the contract. So a codebook of which one entry is left is found, a dead layer, or bits
-       that never change, whether items can be rebuilt or not; a small codebook in good use is not.
+    1. Few distinct codes: at most one, or at most 1 % of as many as there could be. That is the number of different
+       items, or of possible codes where those are fewer. The rule finds a codebook of which one vector is in use, a
+       dead layer, or bits that never change, but not a small codebook in good use.
     2. What is rebuilt explains at most 1 % of the items' variance. A decoder that learns nothing from the code gives
        the mean item, which explains none. A variational autoencoder whose posterior has collapsed does that: none of
        its units is active (Burda et al., arXiv 1509.00519, section 5.2), and the decoder has learned to ignore them.
@@ -34,17 +34,17 @@ def reasons(items: Array, codes: Array, code: CodeSpec, errors: Array | None) ->
     """
     different, found = item_metrics.distinct(items), distinct_codes(codes, code)
     possible = different if code.levels is None else min(different, code.levels ** math.prod(code.shape))
-    told = []
+    broken = []
     if possible > 1 and found <= max(1, LEAST * possible):
-        told.append(f"{found:,} code{'s' if found > 1 else ''} for {different:,} different items")
+        broken.append(f"{found:,} code{'s' if found > 1 else ''} for {different:,} different items")
     if different > 1 and errors is not None:
         mean = items.mean(0, dtype=np.float64)
         variance = float(item_metrics.squared_errors(items, np.broadcast_to(mean, items.shape)).mean())
         if errors.mean() >= (1 - LEAST) * variance:
-            told.append(
+            broken.append(
                 f"squared error {errors.mean():.4g}, and {variance:.4g} if every item is replaced by the mean item"
             )
-    return told
+    return broken
 
 
 def distinct_codes(codes: Array, code: CodeSpec) -> int:

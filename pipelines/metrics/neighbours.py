@@ -19,12 +19,12 @@ from pipelines.project import StageError
 Array = npt.NDArray[Any]
 
 WIDENING = 4  # how many times as many are asked for where a draw goes on
-BLOCK = 512  # queries at once: where all items are alike, each query's list is the whole database
+BLOCK = 512  # queries at once: where all items are the same, each query's list is the whole database
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What each query found, nearest first; of equally near ones the earlier item of the database.
+    """The neighbours of each query, nearest first; of equally near ones the earlier item of the database.
 
     Attributes:
         items: places in the database, (queries, k) int64.

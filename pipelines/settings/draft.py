@@ -182,4 +182,5 @@ def _study_errors(
         return
     for key, name in study.experiments().items():
         if name not in experiments:
-            yield f"{path}.{key}: {name}, must be one of {', '.join(map(str, experiments)) or '(none)'}"
+            known_names = ", ".join(map(str, experiments)) or "(none)"
+            yield f"{path}.{key}: {name}, must be one of the experiments of {place[0]}: {known_names}"

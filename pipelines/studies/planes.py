@@ -13,7 +13,6 @@ import numpy as np
 
 from components.data import PreparedDataset, open_dataset
 from pipelines.metrics import item_metrics
-from pipelines.metrics.classes import knn_correct
 from pipelines.project import StageError
 from pipelines.studies.bundles import open_bundle
 from pipelines.studies.contract import ExperimentName, Picture, Study, StudySettings, Table, write_page
@@ -81,6 +80,8 @@ def plane(name: str, bundle: Bundle, data: PreparedDataset) -> Plane:
     Raises:
         StageError: the code is not of real numbers, or of fewer than two, or cannot be decoded.
     """
+    from pipelines.metrics.classes import knn_correct
+
     if bundle.discrete or len(bundle.manifest.code.shape) != 1 or bundle.manifest.code.shape[0] < 2:
         raise StageError(f"{bundle.name}: its code is {bundle.manifest.code.shape}, must be two real numbers or more")
     if bundle.manifest.decoder is None:

@@ -81,7 +81,7 @@ class RetrievalSettings(StudySettings):
             self.kind,
             write,
             inputs,
-            seconds=40,
+            seconds=30,
             experiments=self.experiments(),
             neighbours=self.neighbours,
             count=self.queries,

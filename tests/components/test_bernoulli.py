@@ -80,7 +80,7 @@ def test_training_lowers_the_cross_entropy_below_that_of_the_mean_item(digit: It
     assert epochs[-1].metrics["validation_squared_error"] < epochs[0].metrics["validation_squared_error"]
 
 
-def test_binarization_draws_anew_in_training_and_leaves_measurements_alone(digit: ItemSpec, items: Tensor) -> None:
+def test_binarization_draws_anew_in_training_and_leaves_evaluations_alone(digit: ItemSpec, items: Tensor) -> None:
     model = built(digit, binarize=True)
     model.requires_grad_(False)
     seen: list[Tensor] = []

@@ -55,7 +55,7 @@ def test_noise_draws_bits_by_their_probabilities() -> None:
     torch.testing.assert_close((code.mean(0) + 1) / 2, latents.sigmoid(), atol=0.01, rtol=0)
 
 
-def test_only_wrong_bits_are_regretted_and_by_their_distance_from_the_threshold() -> None:
+def test_only_wrong_bits_have_gaps_and_those_are_their_distances_from_the_threshold() -> None:
     latents = torch.tensor([[-4.0, 1.0, 0.5, 3.0]])
     gaps = binary().choice_gaps(latents, torch.tensor([[0, 0, 0, 1]]))
     spread = (4 + 1 + 0.5 + 3) / 2 / 4  # the deviation of two alternatives is half their distance

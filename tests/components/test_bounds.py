@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
 from components.bottlenecks import BinarySettings, CategoricalSettings, GaussianSettings
 from components.bottlenecks.contract import Bottleneck
-from components.bounds import active_variables, measure_bounds
+from components.bounds import active_variables, compute_bounds
 from components.contract import cross_entropies
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
@@ -28,7 +28,7 @@ def built(item: ItemSpec, bottleneck: dict[str, Any], **settings: Any) -> Autoen
     return AutoencoderSettings.model_validate(parts | settings).build(item).eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(digit: ItemSpec, digits: np.ndarray) -> Autoencoder:
     model = built(digit, TINY, binarize=True, training={"batch_size": 32, "learning_rate": 0.01})
     for _ in model.fit(TrainingRun(digits[:1000], digits[1000:1200], epochs=15, seed=0)):
@@ -54,26 +54,26 @@ def test_bounds_of_a_categorical_model_are_those_of_summing_over_all_its_codes(
         log_prior = -3 * np.log(4)
         bound = (log_q.exp() * (log_q - log_prior - log_p)).sum(0)
         evidence = -(log_p + log_prior).logsumexp(0)
-    found = measure_bounds(trained, items, samples=4000, seed=0)
+    found = compute_bounds(trained, items, samples=4000, seed=0)
     assert found.negative_bound.mean() == pytest.approx(bound.mean().item(), abs=0.1)
     assert found.multi_sample.mean() == pytest.approx(evidence.mean().item(), abs=0.1)
     assert evidence.mean() < bound.mean()
-    few = measure_bounds(trained, items, samples=5, seed=0).multi_sample.mean()
+    few = compute_bounds(trained, items, samples=5, seed=0).multi_sample.mean()
     assert evidence.mean() - 0.1 < few < bound.mean() + 0.1
 
 
-def test_bounds_are_measured_in_evaluation_mode(digit: ItemSpec, digits: np.ndarray) -> None:
+def test_bounds_are_computed_in_evaluation_mode(digit: ItemSpec, digits: np.ndarray) -> None:
     model, items = built(digit, TINY), black_and_white(digits[:20])
-    expected = measure_bounds(model, items, samples=1, seed=0).divergence
+    expected = compute_bounds(model, items, samples=1, seed=0).divergence
     model.encoder.append(torch.nn.Dropout(0.5))
-    np.testing.assert_array_equal(measure_bounds(model.train(), items, samples=1, seed=0).divergence, expected)
+    np.testing.assert_array_equal(compute_bounds(model.train(), items, samples=1, seed=0).divergence, expected)
 
 
-def test_the_measure_is_no_argmax(trained: Autoencoder, digits: np.ndarray) -> None:
+def test_the_codes_of_the_bound_are_drawn_and_no_argmax(trained: Autoencoder, digits: np.ndarray) -> None:
     items = black_and_white(digits[1200:1600])
     with torch.no_grad():
         flattering = cross_entropies(items / 255.0, trained.decoder(trained.bottleneck(trained.latents(items)).code))
-    assert measure_bounds(trained, items, samples=20, seed=0).reconstruction.mean() > flattering.mean().item() + 0.5
+    assert compute_bounds(trained, items, samples=20, seed=0).reconstruction.mean() > flattering.mean().item() + 0.5
 
 
 def test_the_weight_of_the_divergence_changes_the_loss_and_not_the_bound(digit: ItemSpec, digits: np.ndarray) -> None:
@@ -81,14 +81,14 @@ def test_the_weight_of_the_divergence_changes_the_loss_and_not_the_bound(digit: 
     plain, heavy = (built(digit, {"kind": "gaussian", "size": 4, "beta": beta}) for beta in (1, 7))
     heavy.load_state_dict(plain.state_dict())
     assert heavy.losses(items)["kl"].item() == pytest.approx(7 * plain.losses(items)["kl"].item(), rel=1e-5)
-    first, second = (measure_bounds(model, items, samples=3, seed=0) for model in (plain, heavy))
+    first, second = (compute_bounds(model, items, samples=3, seed=0) for model in (plain, heavy))
     np.testing.assert_array_equal(first.negative_bound, second.negative_bound)
 
 
 def test_the_binary_items_and_the_samples_depend_on_the_seed_alone(digit: ItemSpec, digits: np.ndarray) -> None:
     model, items = built(digit, TINY), torch.tensor(digits[:30])
     state = torch.get_rng_state()
-    first, again, other = (measure_bounds(model, items, samples=2, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (compute_bounds(model, items, samples=2, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(state, torch.get_rng_state())
     np.testing.assert_array_equal(first.negative_bound, again.negative_bound)
     assert not np.array_equal(first.negative_bound, other.negative_bound)
@@ -97,7 +97,7 @@ def test_the_binary_items_and_the_samples_depend_on_the_seed_alone(digit: ItemSp
 def test_grey_items_are_drawn_black_or_white_with_their_value_as_chance(digit: ItemSpec, digits: np.ndarray) -> None:
     model, seen = built(digit, TINY), list[Tensor]()
     model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    measure_bounds(model, torch.tensor(digits[:1]).repeat(4000, 1, 1, 1), samples=1, seed=0)
+    compute_bounds(model, torch.tensor(digits[:1]).repeat(4000, 1, 1, 1), samples=1, seed=0)
     binary = torch.cat(seen)
     assert set(binary.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(binary.mean(0), torch.tensor(digits[0] / 255.0).float(), atol=0.04, rtol=0)
@@ -164,4 +164,4 @@ def test_what_has_no_evidence_bound_is_refused(
     digit: ItemSpec, digits: np.ndarray, bottleneck: dict[str, Any], settings: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(SettingError, match=complaint):
-        measure_bounds(built(digit, bottleneck, **settings), torch.tensor(digits[:5]), samples=1, seed=0)
+        compute_bounds(built(digit, bottleneck, **settings), torch.tensor(digits[:5]), samples=1, seed=0)

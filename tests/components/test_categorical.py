@@ -98,7 +98,7 @@ def test_the_gradient_is_that_of_the_relaxed_sample_even_where_the_sample_is_har
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_a_choice_is_regretted_by_how_far_its_logit_falls_short() -> None:
+def test_a_choices_gap_is_how_far_its_logit_falls_short() -> None:
     made = categorical(2, 3)
     latents = torch.tensor([[[1.0, 3.0, 2.0], [0.0, -1.0, 0.0]]])
     assert torch.equal(made.choice_gaps(latents, made.encode(latents)), torch.zeros(1, 2))
@@ -114,7 +114,7 @@ def test_a_temperature_that_would_rise_is_an_error_that_names_it() -> None:
     assert [error["loc"] for error in caught.value.errors()] == [("final_temperature",)]
 
 
-def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_variables() -> None:
+def test_a_code_of_more_bits_than_the_raw_item_is_an_error_that_names_variables() -> None:
     assert categorical(128, 16).code.bits_per_item == ITEM.bits
     with pytest.raises(SettingError, match="variables: 129, must make a code of at most 512 bits"):
         categorical(129, 16)

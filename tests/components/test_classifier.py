@@ -61,7 +61,7 @@ def test_the_share_of_wrong_items_is_that_of_the_likeliest_class(
     assert model.wrong(Labelled(some.items, guessed)) == 0
 
 
-def test_the_share_of_wrong_items_is_measured_in_evaluation_mode(digit: ItemSpec, labelled: Labelled) -> None:
+def test_the_share_of_wrong_items_is_found_in_evaluation_mode(digit: ItemSpec, labelled: Labelled) -> None:
     model, some = network(digit).eval(), part(labelled, 0, 150)
     torch.nn.init.normal_(model.top.weight)
     guessed = model(torch.tensor(some.items)).argmax(1).numpy()
@@ -93,8 +93,8 @@ def test_every_item_is_seen_as_often_as_there_are_epochs(
         return losses(self, items)
 
     monkeypatch.setattr(Lesson, "losses", watched)
-    told = list(fine_tune(network(digit), TrainingSettings(batch_size=16), part(labelled, 0, 50), epochs, seed=0))
-    assert len(told) == reports
+    reported = list(fine_tune(network(digit), TrainingSettings(batch_size=16), part(labelled, 0, 50), epochs, seed=0))
+    assert len(reported) == reports
     assert np.bincount(seen).tolist() == [epochs] * 50
 
 

@@ -72,7 +72,7 @@ def test_masking_keeps_the_mean_by_default(digits: np.ndarray, light: bool) -> N
 
 
 @noises
-def test_a_share_of_items_is_left_clean_while_training_and_none_while_measuring(noise: dict[str, Any]) -> None:
+def test_a_share_of_items_is_left_clean_while_training_and_none_while_evaluating(noise: dict[str, Any]) -> None:
     items = torch.rand(2000, 5, 5, 1)
     corruption = built(ItemSpec(kind="image", shape=(5, 5, 1), dtype="uint8"), noise | {"clean": 0.3}).corruption
     unchanged = (corruption.some(items) == items).flatten(1).all(1)
@@ -129,7 +129,7 @@ def test_the_encoder_sees_the_corrupted_item_and_the_loss_the_clean_one(
 
 
 @noises
-def test_measuring_and_encoding_are_of_clean_items_and_draw_nothing(
+def test_evaluating_and_encoding_are_of_clean_items_and_draw_nothing(
     noise: dict[str, Any], digit: ItemSpec, digits: np.ndarray
 ) -> None:
     items = torch.tensor(digits[:20])

@@ -92,7 +92,7 @@ def test_nothing_is_learned_or_saved() -> None:
     assert list(finite_scalar((5, 5)).parameters()) == []
 
 
-def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest_level() -> None:
+def test_a_choices_gap_is_how_much_farther_it_is_than_the_nearest_level() -> None:
     made = finite_scalar((5, 5))
     bounded = torch.tensor([0.4, -1.2])
     latents = torch.atanh(bounded / (4 * 0.999 / 2))[None, None]
@@ -114,7 +114,7 @@ def test_levels_that_cannot_work_are_refused_by_their_key(levels: Any) -> None:
     assert [error["loc"][0] for error in caught.value.errors()] == ["levels"]
 
 
-def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_levels() -> None:
+def test_a_code_of_more_bits_than_the_raw_item_is_an_error_that_names_levels() -> None:
     assert finite_scalar((256, 256), 32).code.bits_per_item == ITEM.bits
     with pytest.raises(SettingError, match=r"levels: \(256, 256\), must make a code of at most 512 bits"):
         finite_scalar((256, 256), 33)

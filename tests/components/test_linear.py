@@ -25,7 +25,7 @@ def test_one_linear_layer_each_way_for_items_of_any_shape() -> None:
 
 
 def test_trained_on_digits_it_approaches_pcas_error_and_subspace(digit: ItemSpec, digits: np.ndarray) -> None:
-    run = TrainingRun(digits[:1500], digits[1500:], epochs=250, seed=0)
+    run = TrainingRun(digits[:1500], digits[1500:], epochs=160, seed=0)
     pca = PCASettings(size=4).build(digit)
     list(pca.fit(run))
     settings = {

@@ -66,10 +66,10 @@ def sparse_autoencoder(item: ItemSpec, digits: np.ndarray, bounded: bool) -> tup
         "network": {"kind": "mlp", "hidden": [], "code_activation": "relu", "unit_norm_decoder": bounded},
         "bottleneck": {"kind": "identity", "size": 32},
         "penalties": [{"kind": "l1", "weight": 0.3}],
-        "training": {"batch_size": 32, "learning_rate": 0.01, "schedule": "constant"},
+        "training": {"batch_size": 32, "learning_rate": 0.02, "schedule": "constant"},
     })  # fmt: skip
     model = settings.build(item)
-    for _ in model.fit(TrainingRun(digits[:1000], digits[1000:1300], epochs=40, seed=0)):
+    for _ in model.fit(TrainingRun(digits[:1000], digits[1000:1300], epochs=25, seed=0)):
         pass
     model.eval()
     with torch.no_grad():

@@ -182,7 +182,7 @@ def test_the_closed_forms_gradient_reaches_the_weights(digit: ItemSpec, items: T
 
 
 @pytest.mark.parametrize("network", [{"kind": "linear"}, ONE_LAYER, DEEP], ids=["linear", "one layer", "deep"])
-def test_measuring_the_contractive_term_repeats_and_leaves_the_random_state(
+def test_evaluating_the_contractive_term_repeats_and_leaves_the_random_state(
     digit: ItemSpec, items: Tensor, network: dict[str, Any]
 ) -> None:
     model = built(digit, {"kind": "contractive", "weight": 2}, network=network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, get_args
 
@@ -23,15 +24,17 @@ ITEMS = [
     ItemSpec(kind="vector", shape=(12,), dtype="float32"),
 ]
 
+SMALL = {"hidden": (16,), "channels": 8, "blocks": 1, "depth": 2}  # of settings that decide how long a test takes
 STEPS = 5  # after one, a codebook that follows the latents may have cost more than the step gained
 
 
 def variants(union: Any) -> list[Any]:
-    """Return each member's settings, with 8 for whatever must be given."""
-    members = get_args(get_args(union)[0])
-    return [
-        member(**{name: 8 for name, field in member.model_fields.items() if field.is_required()}) for member in members
-    ]
+    """Return each member's settings, small, with 8 for whatever else must be given."""
+    chosen = []
+    for member in get_args(get_args(union)[0]):
+        required = {name: 8 for name, field in member.model_fields.items() if field.is_required()}
+        chosen.append(member(**required | {name: SMALL[name] for name in SMALL.keys() & member.model_fields.keys()}))
+    return chosen
 
 
 def training_items(item: ItemSpec) -> torch.Tensor:
@@ -95,6 +98,16 @@ WHOLE_PRODUCT = [
 ]
 
 
+PLAIN = variants(CorruptionSettings)[0]
+
+
+@functools.cache
+def plain_codes_and_terms(settings: AutoencoderSettings) -> tuple[torch.Tensor, list[str]]:
+    """Return the codes of items, and the names of the loss's terms, without corruption and penalties."""
+    plain, items = settings.build(ITEMS[0]).eval(), training_items(ITEMS[0])
+    return plain.encode(items), list(plain.losses(items))
+
+
 @pytest.mark.parametrize("settings", WHOLE_PRODUCT)
 def test_the_whole_product_trains_and_encodes_as_without_corruption_and_penalties(
     settings: AutoencoderSettings,
@@ -102,15 +115,15 @@ def test_the_whole_product_trains_and_encodes_as_without_corruption_and_penaltie
     item = ITEMS[0]
     items = training_items(item)
     model = settings.build(item)
-    plain = settings.model_copy(update={"corruption": variants(CorruptionSettings)[0], "penalties": ()}).build(item)
+    codes, terms = plain_codes_and_terms(settings.model_copy(update={"corruption": PLAIN, "penalties": ()}))
     state = torch.get_rng_state()
-    assert torch.equal(model.eval().encode(items), plain.eval().encode(items))
+    assert torch.equal(model.eval().encode(items), codes)
     assert torch.equal(torch.get_rng_state(), state)
 
     with torch.no_grad():
         model.initialize(items)
-    names = {*plain.losses(items), *(penalty.kind for penalty in settings.penalties)}
-    assert len(names) == len(plain.losses(items)) + len(settings.penalties), "two terms share a name"
+    names = {*terms, *(penalty.kind for penalty in settings.penalties)}
+    assert len(names) == len(terms) + len(settings.penalties), "two terms share a name"
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = model.train().losses(items)
     assert losses.keys() == names
@@ -120,10 +133,10 @@ def test_the_whole_product_trains_and_encodes_as_without_corruption_and_penaltie
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.isfinite().all(), name
-    measured = measure(model, items)
-    assert set(measured) >= {*names, "loss"}
-    assert all(math.isfinite(value) for value in measured.values())
-    assert measure(model, items) == measured, "measuring has chance in it"
+    metrics = measure(model, items)
+    assert set(metrics) >= {*names, "loss"}
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert measure(model, items) == metrics, "evaluating has chance in it"
 
 
 class RoundTrip(torch.nn.Module):

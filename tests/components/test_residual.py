@@ -76,7 +76,7 @@ def test_one_stage_is_the_plain_vector_quantizer() -> None:
     plain = VectorQuantizerSettings(codebook_size=16, size=4).build(ITEM, 3)
     made = residual(1)
     plain.load_state_dict(made.stages[0].state_dict())
-    for _ in range(3):  # the codebooks move alike too
+    for _ in range(3):  # the codebooks move equally too
         torch.manual_seed(0)
         expected = plain(latents())
         torch.manual_seed(0)
@@ -122,7 +122,7 @@ def test_bits_are_positions_times_depth_times_log2_of_the_codebook_size(
     assert made.code.levels == codebook_size
 
 
-def test_a_wrong_choice_is_regretted_where_it_was_made_and_excused_after_it() -> None:
+def test_a_wrong_choice_has_a_gap_where_it_was_made_and_none_after_it() -> None:
     made, given = residual(2, codebook_size=3, size=1, positions=1).eval(), torch.tensor([[[4.9]]])
     made.stages[0].codebook.copy_(torch.tensor([[0.0], [10.0], [100.0]]))
     made.stages[1].codebook.copy_(torch.tensor([[5.0], [-5.0], [0.0]]))
@@ -136,7 +136,7 @@ def test_a_wrong_choice_is_regretted_where_it_was_made_and_excused_after_it() ->
     np.testing.assert_allclose(made.choice_gaps(given, torch.tensor([[1, 2]])), [[2 / first, second]], rtol=1e-5)
 
 
-def test_a_code_dearer_than_the_raw_item_is_an_error_that_names_depth() -> None:
+def test_a_code_of_more_bits_than_the_raw_item_is_an_error_that_names_depth() -> None:
     assert residual(16, 256, positions=4).code.bits_per_item == ITEM.bits
     with pytest.raises(SettingError, match="depth: 17, must make a code of at most 512 bits"):
         residual(17, 256, positions=4)

@@ -1,4 +1,4 @@
-"""How samples are judged, against cases small enough to see."""
+"""Metrics of samples, against cases small enough to see."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_more_active_units_than_can_be_are_an_error_that_names_active(size: int,
     assert caught.value.key == "active"
 
 
-def test_kept_units_are_regretted_by_what_their_sum_falls_short_of_the_largest() -> None:
+def test_kept_units_have_as_gap_what_their_sum_falls_short_of_the_largest() -> None:
     made, latents = top_k(4, 2), torch.tensor([[3.0, -5.0, 1.0, 2.0]])
     spread = np.std([3, -5, 1, 2])
     for kept, short in (((3, 0, 0, 2), 0), ((3, 0, 1, 0), 1), ((0, 0, 1, 2), 2), ((3, 0, 0, 0), 2), ((0,) * 4, 5)):

@@ -37,7 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Witness(Model):
-    """Remembers what it was given; its loss is the items' mean value plus `weight`.
+    """Notes what it was given; its loss is the items' mean value plus `weight`.
 
     Its code has two variables of four values each: the items' parity, and a constant 3.
     """
@@ -186,15 +186,15 @@ def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyP
         assert epoch.metrics[f"{split}_loss"] == pytest.approx(6.0)
 
 
-def test_codebook_figures_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codebook_metrics_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MEASURE_BATCH", 1)
-    measured = measure(Witness(), torch.arange(6.0)[:, None])
-    assert (measured["codebook_usage"], measured["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
-    assert measured["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
-    assert measured["codebook_perplexity_worst"] == pytest.approx(1)
+    metrics = measure(Witness(), torch.arange(6.0)[:, None])
+    assert (metrics["codebook_usage"], metrics["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
+    assert metrics["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
+    assert metrics["codebook_perplexity_worst"] == pytest.approx(1)
 
 
-def test_measuring_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
+def test_evaluation_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
     model = autoencoder(digit, "vector_quantizer").train()
     before = model.bottleneck.codebook.clone()
     measure(model, torch.tensor(digits[:100]))
@@ -283,10 +283,10 @@ def test_the_weights_of_an_epoch_give_its_validation(digit: ItemSpec, four_epoch
 def test_annealing_starts_with_the_first_epoch_and_ends_with_the_last(
     epochs: int, expected: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[float] = []
-    monkeypatch.setattr(Witness, "anneal", lambda self, progress: told.append(progress))
+    progresses: list[float] = []
+    monkeypatch.setattr(Witness, "anneal", lambda self, progress: progresses.append(progress))
     list(descend(Witness(), TrainingSettings(batch_size=8), numbered(8, epochs)))
-    assert told == expected
+    assert progresses == expected
 
 
 def test_weight_decay_shrinks_a_weight_without_slope_by_hand() -> None:

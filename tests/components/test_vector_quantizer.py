@@ -204,7 +204,7 @@ def test_positions_in_the_settings_win_over_the_networks() -> None:
     assert VectorQuantizerSettings(codebook_size=4, size=2, positions=3).build(ITEM, 49).code.shape == (3,)
 
 
-def test_a_choice_is_regretted_by_how_much_farther_it_is_than_the_nearest() -> None:
+def test_the_gap_of_a_choice_is_how_much_farther_it_is_than_the_nearest() -> None:
     made = quantizer([[0.0, 0.0], [4.0, 0.0], [100.0, 0.0]], positions=3)
     latents = torch.tensor([[[2.0, 1.0], [1.0, 0.0], [3.5, 0.0]]])
     assert torch.equal(made.choice_gaps(latents, made.encode(latents)), torch.zeros(1, 3))

@@ -68,7 +68,11 @@ def test_all_errors_are_named_at_once(errors: Callable[[Tree], list[str]]) -> No
     ("kind", "settings", "expected"),
     [
         ("planes", {"pca": "pca"}, "deep: is missing"),
-        ("planes", {"pca": "pca", "deep": "nobody"}, "deep: nobody, must be one of pca, deep, vqvae, plane"),
+        (
+            "planes",
+            {"pca": "pca", "deep": "nobody"},
+            "deep: nobody, must be one of the experiments of digits: pca, deep",
+        ),
         ("planes", {"pca": "pca", "deep": "deep"}, "deep: deep, must have a code of two real"),
         ("planes", {"pca": "vqvae", "deep": "plane"}, "pca: vqvae, must have a code of two real numbers"),
         ("subspaces", {"pca": "pca", "linear": "plane"}, "linear: plane, must have a linear decoder"),

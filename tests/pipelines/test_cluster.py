@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from pipelines.cluster.confined import Emit, confined
 from pipelines.sweep.journal import journals
 from pipelines.sweep.record import TrialRecord, read_record
 from pipelines.units.storage import Storage
 from tests.faults.processes import MARK, left_behind
+from tests.pipelines import unit_works
 from tests.pipelines.nodes import Nodes, wait_for
 from tests.pipelines.s3 import bucket
 from tests.pipelines.sandbox import PARAMS, Sandbox
@@ -99,14 +101,12 @@ def test_nodes_without_a_shared_folder_come_to_the_same_results(
     assert not (Storage(s3) / "sweeps").names()
 
 
-def test_a_node_that_is_killed_loses_nothing(sandbox: Sandbox, s3: str) -> None:
-    """One of two nodes is killed in the middle of its trial: the same records, no epoch run twice."""
-    epochs = 120
+def test_nodes_may_join_and_be_killed_while_a_sweep_runs(sandbox: Sandbox, s3: str) -> None:
+    """A second node joins, is used, and is killed in the middle of a trial: the same record, no epoch run twice."""
+    epochs = 400
     params = copy.deepcopy(PARAMS)
-    deep = params["experiments"]["digits"].pop("deep")
-    for name in list(params["experiments"]["digits"]):
-        del params["experiments"]["digits"][name]
-    params["experiments"]["digits"]["deep"] = deep | {"quick": {"epochs": epochs, "trials": 4}}
+    deep = params["experiments"]["digits"]["deep"] | {"quick": {"epochs": epochs, "trials": 4}}
+    params["experiments"] = {"digits": {"deep": deep}}
     sandbox.write_params(params)
     sandbox.stage("prepare", "digits")
     sandbox.stage("sweep", "digits")
@@ -122,12 +122,13 @@ def test_a_node_that_is_killed_loses_nothing(sandbox: Sandbox, s3: str) -> None:
 
     with Nodes(sandbox, {MARK: "killed-node", "RAY_AUTH_MODE": "disabled"}) as nodes:
         nodes.start()
-        lost = nodes.start()
         environment = sandbox.environment | {"RAY_ADDRESS": nodes.address, "RAY_AUTH_MODE": "disabled"}
         command = [sys.executable, "-m", "pipelines.sweep", "digits"]
         process = subprocess.Popen(command, cwd=sandbox.root, env=environment | {MARK: "killed-node"})
-        wait_for(lambda: sum(len(trial.history) for trial in known().values()) > epochs // 2)
-        nodes.kill(lost)
+        wait_for(lambda: any(trial.history for trial in known().values()))
+        joined = nodes.start()
+        wait_for(lambda: len({trial.node for trial in known().values() if trial.history}) == 2, seconds=60)
+        nodes.kill(joined)
         before = known()
         assert process.wait(240) == 0
         after = read_record(sandbox.root / "runs" / "digits" / "deep")
@@ -135,3 +136,44 @@ def test_a_node_that_is_killed_loses_nothing(sandbox: Sandbox, s3: str) -> None:
     assert results(sandbox.root) == undisturbed
     for number, trial in before.items():
         assert after.trials[number - 1].history[: len(trial.history)] == trial.history
+
+
+def test_each_trial_has_a_gpu_to_itself_where_there_are_any(tmp_path: Path) -> None:
+    """Ray is told of two GPUs; a trial that asks for none sees none."""
+
+    def work(emit: Emit) -> None:
+        import ray
+
+        from pipelines.cluster.session import Session
+        from pipelines.cluster.tuner import tune_lineup
+
+        ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
+        session = Session(shared=False)
+        emit({"event": "share", "gpus": session.gpu_share})
+        shares = [session.gpu_share, session.gpu_share, 0.0]
+        meeting = {"meeting": str(tmp_path / "meeting"), "together": 3}
+        configs = [{"number": n, "cpus": 1.0, "gpus": share} | meeting for n, share in enumerate(shares)]
+        tune_lineup(session, Given(configs), unit_works.report_devices, {}, emit, tmp_path)
+
+    (tmp_path / "meeting").mkdir()
+    events = list(confined(work, tmp_path / "log", uses_ray=True))
+    assert events[0] == {"event": "share", "gpus": 1.0}
+    seen = {e["config"]["number"]: e["metrics"]["device"] for e in events if e["event"] == "epoch"}
+    assert {seen[0], seen[1]} == {0, 1}
+    assert seen[2] == -1
+
+
+class Given:
+    """A line-up of the given configurations."""
+
+    def __init__(self, configs: list[dict[str, Any]]) -> None:
+        self._left = configs
+
+    def next(self) -> dict[str, Any] | None:
+        return self._left.pop(0) if self._left else None
+
+    def finished(self) -> bool:
+        return not self._left
+
+    def ended(self, config: dict[str, Any]) -> None:
+        pass

@@ -18,7 +18,7 @@ from PIL import Image
 
 from components.data import PreparedDataset
 from pipelines.evaluate import stage, throughput, work
-from pipelines.evaluate.results import read_metrics, read_values
+from pipelines.evaluate.results import VALUES, parse_values, read_metrics, read_values
 from pipelines.export import stage as export_stage
 from pipelines.metrics.significance import interval
 from pipelines.metrics.table import METRIC, METRICS, Metric
@@ -228,12 +228,15 @@ def test_a_metric_added_to_the_table_is_evaluated(
     never = replace(darkness, key="never", applies=lambda c: False)
     monkeypatch.setattr(work, "METRICS", (*METRICS, darkness, brightest, never))
     project = evaluated.project
-    work.evaluate(tmp_path, bundle=project.bundle("digits", "pca"), data=project.data("digits"), seed=0)
+    work.evaluate(tmp_path, bundle=project.bundle("digits", "pca"), data=project.data("digits"), seed=3)
     document = json.loads((tmp_path / work.DOCUMENT).read_bytes())
     usual = read_metrics(project, "digits", "pca")
     assert document.keys() - usual.values.keys() == {"darkness", "brightest", "collapsed", "intervals", "evidence"}
     assert document["brightest"] == 1
     assert document["intervals"].keys() - usual.intervals.keys() == {"darkness"}
+    dark = parse_values((tmp_path / VALUES).read_bytes())["darkness"]
+    assert document["darkness"] == dark.mean()
+    assert tuple(document["intervals"]["darkness"]) == interval(dark, seed=3) != interval(dark, seed=0)
 
 
 @pytest.mark.parametrize("worst", [np.nan, np.inf])
@@ -266,8 +269,8 @@ def test_a_damaged_metrics_file_is_named_with_the_remedy(
 ) -> None:
     path = evaluated.project.metrics("digits", "bits")
     path.write_text(json.dumps(change(json.loads(path.read_bytes()))))
-    told = f"{path}: {complaint}.*; run `python -m pipelines.evaluate digits --only bits`"
-    with pytest.raises(StageError, match=told.replace("[", r"\[")):
+    message = f"{path}: {complaint}.*; run `python -m pipelines.evaluate digits --only bits`"
+    with pytest.raises(StageError, match=message.replace("[", r"\[")):
         read_metrics(evaluated.project, "digits", "bits")
     assert evaluated.run() == []  # the file is written anew from what is kept
     assert read_metrics(evaluated.project, "digits", "bits").bits_per_item == 12

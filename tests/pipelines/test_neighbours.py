@@ -24,7 +24,7 @@ def hamming(first: Array, second: Array) -> Array:
 @given(
     seed=st.integers(0, 2**32 - 1), items=st.integers(1, 300), bits=st.sampled_from([8, 16, 256]), k=st.integers(1, 20)
 )
-def test_of_equally_near_bits_the_earlier_come_first_and_a_draw_at_the_last_place_is_told(
+def test_of_equally_near_bits_the_earlier_come_first_and_a_draw_at_the_last_place_is_noted(
     seed: int, items: int, bits: int, k: int
 ) -> None:
     random, k = np.random.default_rng(seed), min(k, items)

@@ -81,7 +81,7 @@ ERRORS: list[tuple[Callable[[Tree], Any], str]] = [
     (lambda t: t.update(studies={"digits": {}}), "studies.digits: {}, must have at least 1"),
     (lambda t: t.update(studies={"digits": {"planes": 3}}), "studies.digits.planes: 3, must be a mapping"),
     (lambda t: with_study(t, pca="pca"), "studies.digits.planes.deep: is missing"),
-    (lambda t: with_study(t, pca="pca", deep="digits-deep"), "studies.digits.planes.deep: digits-deep, must be one of pca, deep, vqvae"),
+    (lambda t: with_study(t, pca="pca", deep="digits-deep"), "studies.digits.planes.deep: digits-deep, must be one of the experiments of digits: pca, deep, vqvae"),
     (lambda t: with_study(t, pca="pca", deep="deep", size=1), "studies.digits.planes.size: unknown key; allowed here: kind, pca, deep"),
     (lambda t: with_study(t, "plane", pca="pca", deep="deep"), "studies.digits.plane.kind: plane, must be one of bounds, denoising, generation"),
     (lambda t: with_study(t, "two", kind="plain", pca="pca", deep="deep"), "studies.digits.two.kind: plain, must be one of bounds"),

@@ -48,8 +48,10 @@ def test_a_difference_is_significant_though_the_intervals_overlap() -> None:
     better = VALUES - 0.01
     assert interval(better)[1] > interval(VALUES)[0]
     assert (differs(VALUES, better), differs(better, VALUES), differs(VALUES, VALUES)) == (1, -1, 0)
-    noise = np.random.default_rng(2).normal(0, 1, 400)
-    assert differs(VALUES, VALUES + noise - noise.mean()) == 0
+    noise = np.random.default_rng(2).normal(0, 1, 400)  # so the mean has a standard error of 0.05
+    noise -= noise.mean()
+    shifted = [differs(VALUES + noise + shift, VALUES) for shift in (-0.2, -0.03, 0.03, 0.2)]
+    assert shifted == [-1, 0, 0, 1]
 
 
 def test_values_that_are_all_the_same_have_an_interval_of_one_point() -> None:

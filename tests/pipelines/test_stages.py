@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from components.data import DataError
+from pipelines.prepare import stage as prepare
 from pipelines.project import StageError, stage
 from pipelines.units.key import INDIFFERENT
 from serving.manifest import BundleError
@@ -113,14 +114,14 @@ def test_a_stage_that_is_called_wrong_shows_how_it_is_called(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(main, "__module__", "pipelines.sweep.stage")
+    monkeypatch.setattr(main, "__module__", prepare.__name__)
     monkeypatch.setattr(sys, "argv", ["", *words])
     with pytest.raises(SystemExit) as raised:
         stage(main)
     assert raised.value.code == 2
     usage, *_, error = capsys.readouterr().err.splitlines()
-    assert usage.startswith("usage: python -m pipelines.sweep [-h]")
-    assert error == f"python -m pipelines.sweep: error: {expected}"
+    assert usage.startswith("usage: python -m pipelines.prepare [-h]")
+    assert error == f"python -m pipelines.prepare: error: {expected}"
 
 
 def test_a_stage_is_given_the_words_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from pipelines.evaluate.results import VALUES, write_values
 from pipelines.metrics.significance import interval, paired_difference
 from pipelines.project import StageError
 from pipelines.studies import denoising, sparse_table
+from pipelines.studies.sparse_table.training import read_trained
 from pipelines.studies.text import corruption_text, difference_text, differing_keys, mean_text, spread, spread_text
 from pipelines.sweep.record import read_record
 from pipelines.sweep.trained import read_model
@@ -190,23 +190,24 @@ def test_the_table_is_rerun_with_every_seed_and_finished_trainings_are_kept(lab:
 
 
 def test_a_training_of_the_table_is_of_its_best_epoch_by_validation(lab: StudyLab) -> None:
-    part = next(iter(lab.unit("sparse_table", TABLE).needs))
+    part = next(unit for unit in lab.unit("sparse_table", TABLE).needs if unit.name == "sparse_table, simple, seed 0")
     run_here(part)
-    data = lab.dataset()
-    folder = part.storage.local
-    assert folder is not None
-    result = json.loads((folder / "result.json").read_text())
+    assert part.storage.local is not None
+    data, test = lab.dataset(), np.asarray(lab.dataset().array("test"))
+    trained = read_trained(part.storage.local, TABLE["simple"], data.schema.item)
     model = sparse_table.SparseTableSettings.model_validate(TABLE).simple.build(data.schema.item, 0)
     states = []
     for epoch in model.fit(TrainingRun(np.asarray(data.array("train")), data.array("validation"), 3, 0)):
-        states.append(
-            (epoch.metrics["validation_squared_error"], {k: v.clone() for k, v in model.state_dict().items()})
-        )
-    model.load_state_dict(min(states, key=lambda state: state[0])[1])
-    test = np.asarray(data.array("test"))
+        weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        states.append((epoch.metrics["validation_squared_error"], weights))
+    best = min(states, key=lambda state: state[0])[1]
+    assert all(torch.equal(tensor, best[name]) for name, tensor in trained.state_dict().items())
+    found = sparse_table.evaluate(trained, test)
     with torch.no_grad():
-        rebuilt = model.eval().decode(model.encode(torch.from_numpy(test)))
-    assert result["mse"] == pytest.approx(((rebuilt.numpy() - test / 255.0) ** 2).mean(), rel=1e-4)
+        codes = trained.encode(torch.from_numpy(test))
+        rebuilt = trained.decode(codes).numpy()
+    assert found["mse"] == pytest.approx(((rebuilt - test / 255.0) ** 2).mean(), rel=1e-4)
+    assert found["silent"] == float((codes.numpy() == 0).all(0).mean())
 
 
 def test_spread_is_students_interval() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from study_lab import StudyLab
 
-from components.bounds import Bounds, measure_bounds
+from components.bounds import Bounds, compute_bounds
 from components.models.autoencoder import Autoencoder
 from components.settings import SettingError
 from pipelines.metrics.significance import paired_difference
@@ -48,7 +48,7 @@ def test_the_page_has_the_bounds_of_the_recorded_models(lab: StudyLab) -> None:
     data, folder = lab.dataset(), lab.project.run("digits", "vae")
     trained = read_model(folder, record := read_record(folder), data.schema.item)
     assert isinstance(trained, Autoencoder)
-    found = measure_bounds(trained, torch.from_numpy(np.array(data.array("test"))), samples=10, seed=0)
+    found = compute_bounds(trained, torch.from_numpy(np.array(data.array("test"))), samples=10, seed=0)
     assert study.metrics["gaussian_negative_bound"] == pytest.approx(found.negative_bound.mean())
     for kind in ("gaussian", "categorical"):
         parts = study.metrics[f"{kind}_reconstruction"] + study.metrics[f"{kind}_divergence"]

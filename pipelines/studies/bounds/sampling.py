@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from components.bounds import Bounds, measure_bounds
+from components.bounds import Bounds, compute_bounds
 from components.data import open_dataset
 from components.models import AutoencoderSettings
 from components.models.autoencoder import Autoencoder
@@ -33,7 +33,7 @@ def sample(out: Path, bottleneck: str, samples: int, seed: int, data: Path, run:
     if not isinstance(model, Autoencoder) or found != bottleneck:
         raise StageError(f"{record.experiment}: must have the bottleneck {bottleneck}, it has {found}")
     try:
-        bounds = measure_bounds(model, as_tensor(np.asarray(dataset.array("test"))), samples, seed)
+        bounds = compute_bounds(model, as_tensor(np.asarray(dataset.array("test"))), samples, seed)
     except SettingError as error:
         raise error.under(f"experiments.{record.dataset}.{record.experiment}.model") from None
     arrays = {

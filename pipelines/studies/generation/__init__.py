@@ -20,7 +20,7 @@ from pipelines.studies.needs import DISCRETE, GAUSSIAN, TWO
 from pipelines.studies.plan import StudyPlan
 from pipelines.units.unit import Unit
 
-SECONDS = 12.0  # of one pass over the codes of MNIST, on one core
+SECONDS = 40.0  # of one pass over the codes of MNIST, on one core
 
 
 class Passes(Settings):
@@ -84,7 +84,7 @@ class GenerationSettings(StudySettings):
                 "vae_plane_run": plan.run(self.vae_plane),
                 "vae_run": plan.run(self.vae),
             },
-            seconds=20,
+            seconds=25,
             experiments=self.experiments(),
             prior_settings=settings,
             epochs=epochs,

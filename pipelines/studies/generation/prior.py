@@ -14,7 +14,6 @@ from components.data import PreparedDataset, open_dataset
 from components.data.schema import SplitName
 from components.prior import PixelCNN, PriorSettings
 from pipelines.project import StageError
-from pipelines.studies.bundles import open_bundle
 from serving.bundle import Bundle
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -28,7 +27,7 @@ def train(out: Path, settings: dict[str, Any], epochs: int, seed: int, data: Pat
     Raises:
         StageError: the quantizer's codes are not discrete.
     """
-    bundle, dataset = open_bundle(quantizer), open_dataset(data)
+    bundle, dataset = Bundle.load(quantizer, threads=1), open_dataset(data)
     levels = levels_of(bundle)
     codes, validation = (flat_codes(bundle, dataset, split) for split in ("train", "validation"))
     prior = PriorSettings.model_validate(settings).build(codes.shape[1], levels, seed)

@@ -6,19 +6,24 @@ the layers, so the settings do.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import torch
 from pydantic import Field
 
+from components.data import open_dataset
 from components.data.raw import Outline
 from components.models import AutoencoderSettings
+from components.models.autoencoder import Autoencoder
 from components.settings import SettingError, Settings
+from components.training import as_tensor
+from pipelines.metrics import item_metrics
 from pipelines.studies.contract import Picture, Study, StudySettings, Table, write_page
-from pipelines.studies.plan import StudyPlan
-from pipelines.studies.sparse_table.training import RESULT, train
+from pipelines.studies.plan import Inputs, StudyPlan
+from pipelines.studies.sparse_table.training import read_trained, train
 from pipelines.studies.text import differing_keys, spread, spread_text
 from pipelines.units.unit import Unit
 
@@ -29,6 +34,7 @@ ROWS = ("simple", "sparse")
 PUBLISHED = {"simple": 0.0318, "sparse": 0.0301}
 SECONDS = 1.4  # of one epoch over MNIST on one core
 
+Array = np.ndarray[Any, np.dtype[Any]]
 Runs = dict[str, list[dict[str, float]]]  # metrics by row, one for each seed
 
 
@@ -75,24 +81,42 @@ class SparseTableSettings(StudySettings):
             )
             for row, model in models.items()
         }
-        differing = differing_keys(models["simple"], models["sparse"])
-        return plan.page(self.kind, write, trainings, seconds=2, epochs=budget.epochs, differing=differing)
+        inputs: Inputs = {"data": plan.data, **trainings}
+        return plan.page(self.kind, write, inputs, seconds=4, models=models, epochs=budget.epochs)
 
 
 def write(
     out: Path,
     study: dict[str, str],
+    models: dict[str, dict[str, Any]],
     epochs: int,
-    differing: str,
+    data: Path,
     simple: tuple[Path, ...],
     sparse: tuple[Path, ...],
 ) -> None:
     """Write the page."""
-    runs = {
-        row: [json.loads((folder / RESULT).read_text()) for folder in folders]
-        for row, folders in (("simple", simple), ("sparse", sparse))
+    dataset, folders = open_dataset(data), {"simple": simple, "sparse": sparse}
+    item, test = dataset.schema.item, np.asarray(dataset.array("test"))
+    runs = {row: [evaluate(read_trained(one, models[row], item), test) for one in folders[row]] for row in ROWS}
+    page = describe(study, epochs, differing_keys(models["simple"], models["sparse"]), runs)
+    write_page(out, page, {"table.png": draw_table(runs)})
+
+
+@torch.no_grad()
+def evaluate(model: Autoencoder, items: Array) -> dict[str, float]:
+    """Return the metrics of a trained autoencoder on raw test items (n, *item.shape).
+
+    `mse` is the mean squared error a value, `active` the share of units that an item activates, `silent` the share of
+    units that are 0 for every item.
+    """
+    codes = torch.cat([model.encode(batch) for batch in torch.split(as_tensor(items), 1000)])
+    rebuilt = np.concatenate([model.decode(part).numpy() for part in torch.split(codes, 1000)])
+    errors = item_metrics.squared_errors(model.item.scaled(items), rebuilt)
+    return {
+        "mse": float(errors.mean()) / model.item.values,
+        "active": float(item_metrics.active_fractions(codes.numpy()).mean()),
+        "silent": float((codes == 0).all(0).float().mean()),
     }
-    write_page(out, describe(study, epochs, differing, runs), {"table.png": draw_table(runs)})
 
 
 def describe(study: dict[str, str], epochs: int, differing: str, runs: Runs) -> Study:
