@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tests.faults.processes import MARK, VICTIMS, kill, left_behind, victims
 from tests.pipelines.sandbox import Sandbox
 
+LOG = "log.txt"
 LONGEST = 300.0  # seconds that a stage may take
 LOOK = 0.1  # seconds between two looks at its processes
 START = 8.0  # seconds in which a stage and its Ray start, about
@@ -49,7 +50,7 @@ class Running:
 
     def __init__(self, project: Sandbox, command: list[str], mark: str) -> None:
         self.mark = mark
-        self._log = project.root / "log.txt"
+        self._log = project.root / LOG
         with self._log.open("w") as file:  # no pipe, which what is left behind would hold open
             self._process = subprocess.Popen(
                 command, cwd=project.root, env=project.environment | {MARK: mark}, stdout=file, stderr=file

@@ -2,247 +2,130 @@
 
 Half of the kills come at a random time, the other half at a random one of the stage's own changes to files: those take
 a thousandth of its time, and a kill between two of them is what can leave a folder half written.
+
+Of a stage that works in units, some results are there before, some were made under another key, some are damaged. What
+is whole is left alone, and so is what was finished before the kill.
 """
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import json
-import random
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from random import Random
 
+from pipelines.units.storage import Storage
+from pipelines.units.unit import RESULT, result_key
 from tests.faults.outcome import Outcome, draws
-from tests.faults.processes import MARK, left_behind
-from tests.pipelines.mlflow_state import mlflow_state
-from tests.pipelines.sandbox import Sandbox
+from tests.faults.running import Fault, draw_fault
+from tests.faults.staged import STAGES, Stage, Staged, clear, names, result, staged, start
 
 SUBJECT = "stage-kills"
 FULL = 30
-CHANGES, OUTPUT = "changes.txt", "output.txt"
 
-# Runs a module, and kills its process at the n-th time that it changes a file below the current folder, or counts them.
-HOOKED = """
-import os, runpy, signal, sys
-at, told = int(sys.argv[1]), sys.argv[2]
-del sys.argv[:3]
-here, main, seen = os.getcwd(), os.getpid(), 0
-def changed(event, arguments):
-    if event == "open":
-        return isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-    return event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
-def hook(event, arguments):
-    global seen
-    if changed(event, arguments) and os.path.abspath(str(arguments[0])).startswith(here) and os.getpid() == main:
-        if "__pycache__" in str(arguments[0]):
-            return
-        seen += 1
-        if seen == at:
-            os.kill(main, signal_number)
-signal_number = signal.SIGKILL
-sys.addaudithook(hook)
-try:
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-finally:
-    open(told, "w").write(str(seen))
-"""
+BEFORE = ("absent", "absent", "of another key", "damaged", "there")  # of each result, one at random
 
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage, and what it writes: `outs` are whole or absent; `kept` is what it goes on from after a kill."""
-
-    module: str
-    words: tuple[str, ...]
-    outs: tuple[str, ...]
-    kept: tuple[str, ...] = ()
-
-
-STAGES = (
-    Stage("prepare", ("digits",), ("data/digits",)),
-    Stage("export", ("deep",), ("bundles/deep",)),
-    Stage("evaluate", ("deep",), ("metrics/deep.json", "plots/deep")),
-    Stage("studies.planes", ("d",), ("studies/planes-d", "metrics/studies/planes-d.json")),
-    Stage("studies.denoising", ("d",), ("studies/denoising-d", "metrics/studies/denoising-d.json")),
-    Stage(
-        "studies.sparse_table", ("d",), ("studies/sparse_table-d", "metrics/studies/sparse_table-d.json"),
-        (".hourglass/studies",),
-    ),
-    Stage("compare", (), ("reports",)),
-    Stage("register", (), (), ("mlflow.db", "mlartifacts")),
-)  # fmt: skip
-
-
-def _deep(size: int, **more: Any) -> dict[str, Any]:
-    return {"kind": "autoencoder", "network": {"kind": "mlp", "hidden": [32]},
-            "bottleneck": {"kind": "identity", "size": size}, **more}  # fmt: skip
-
-
-BUDGETS = {"quick": {"epochs": 2}, "paper": {"epochs": 2}}
-PARAMS: dict[str, Any] = {
-    "datasets": {"digits": {"kind": "digits"}},
-    "experiments": {
-        "pca": {"dataset": "digits", "model": {"kind": "pca", "size": 8}},
-        "deep": {"dataset": "digits", "model": _deep(2)} | BUDGETS,
-        "denoised": {"dataset": "digits", "model": _deep(8, corruption={"kind": "gaussian", "sigma": 0.3})} | BUDGETS,
-    },
-    "studies": {
-        "planes": {"d": {"pca": "pca", "deep": "deep"}},
-        "denoising": {"d": {"basic": "deep", "denoising": "denoised", "noises": [{"kind": "gaussian", "sigma": 0.3}]}},
-        "sparse_table": {
-            "d": {
-                "dataset": "digits", "simple": _deep(8), "sparse": _deep(8, penalties=[{"kind": "l1", "weight": 0.1}]),
-                "quick": {"epochs": 2, "seeds": 2}, "paper": {"epochs": 2, "seeds": 2},
-            }
-        },
-    },
-}  # fmt: skip
-
-
-@dataclass
-class Undisturbed:
-    """A project in which every stage has run, and what each took and left."""
-
-    sandbox: Sandbox
-    seconds: dict[str, float] = field(default_factory=dict)
-    changes: dict[str, int] = field(default_factory=dict)
-    results: dict[str, Any] = field(default_factory=dict)
-    names: dict[str, set[str]] = field(default_factory=dict)
+Finished = dict[str, tuple[int, int]]  # when each result was written, and its file, by the folder's path
 
 
 def rounds(seed: int, count: int, stages: Sequence[Stage] = STAGES) -> Iterator[Outcome]:
     """Kill `count` runs, the stages in turn."""
     with tempfile.TemporaryDirectory(prefix="hourglass-kills-") as scratch:
-        whole = undisturbed(Path(scratch, "whole"), stages)
+        whole = staged(Path(scratch, "whole"), stages)
         for number in range(count):
-            draw, stage = draws(seed, number), stages[number % len(stages)]
-            root = Path(scratch, "killed")
+            stage, root = stages[number % len(stages)], Path(scratch, "killed")
             shutil.copytree(whole.sandbox.root, root, symlinks=True)
-            how, problems = kill_and_run_again(whole, stage, root, draw, f"{scratch}-{number}")
-            what = f"round {number} (seed {seed}): kill -9 of {stage.module} {how}"
-            yield Outcome(what, tuple(problems), f"{stage.module}: {'problem' if problems else 'held'}")
+            how, problems = Killed(whole, stage, root, f"{scratch}-{number}").rounded(draws(seed, number))
+            what = f"round {number} (seed {seed}): {stage.name}: {how}"
+            yield Outcome(what, tuple(problems), f"{stage.name}: {'problem' if problems else 'held'}")
             shutil.rmtree(root)
 
 
-def undisturbed(root: Path, stages: Sequence[Stage]) -> Undisturbed:
-    """Run every stage once, undisturbed."""
-    root.mkdir()
-    whole = Undisturbed(Sandbox(root))
-    whole.sandbox.write_params(PARAMS)
-    whole.sandbox.environment |= {"OMP_NUM_THREADS": "1", "TMPDIR": str(root.parent)}
-    for stage in ("prepare digits", *(f"{s} {name}" for name in PARAMS["experiments"] for s in AFTER_PREPARE)):
-        if len(stages) > 1:
-            whole.sandbox.stage(*stage.split())
-    for stage in stages:
-        for path in stage.kept:
-            remove(root / path)
-        began = time.monotonic()
-        done = start(whole.sandbox, root, stage, 0, "undisturbed")
-        if done.wait():
-            raise RuntimeError(f"{stage.module} cannot be run undisturbed:\n{(root / OUTPUT).read_text()}")
-        whole.seconds[stage.module] = time.monotonic() - began
-        whole.changes[stage.module] = int((root / CHANGES).read_text())
-        whole.results[stage.module] = result(root, stage)
-        whole.names[stage.module] = names(root)
-    return whole
+class Killed:
+    """One stage in a copy of the project."""
 
+    def __init__(self, whole: Staged, stage: Stage, root: Path, mark: str) -> None:
+        self._whole, self._stage, self._root, self._mark = whole, stage, root, mark
+        self._sandbox = copy.copy(whole.sandbox)
+        self._sandbox.root = root
 
-AFTER_PREPARE = ("sweep", "export", "evaluate")
+    def rounded(self, draw: Random) -> tuple[str, list[str]]:
+        """Spoil some of the results, kill a run, look at what it left, and run it again; return how, and problems."""
+        spoilt = self._spoil(draw)
+        how, problems = self._kill(draw, len([path for path in spoilt if "." not in path]))
+        finished, expected = self._finished(), self._whole.results[self._stage.name]
+        left = result(self._root, self._stage)
+        half = [path for path, found in left.items() if found != expected[path]]
+        folders = [str(folder.relative_to(self._root)) for folder in self._stage.folders(self._root)]
+        half += [path for path in folders if path not in left and spoilt.get(path) != "damaged"]
+        problems += [f"left {path} half written" for path in half]
+        again = start(self._sandbox, self._stage, f"{self._mark}-again", self._count("again")).finish()
+        problems += again.problems
+        if again.code:
+            return how, [*problems, f"run again, it gave {again.code}: {again.printed.strip()[-1500:]}"]
+        found = result(self._root, self._stage)
+        needed = [path for path in expected if path in found or not path.startswith(".")]  # a part, where its page is
+        problems += [
+            f"{path} differs from an undisturbed run's" for path in needed if found.get(path) != expected[path]
+        ]
+        after = self._finished()
+        problems += [f"done again: {path}" for path, when in finished.items() if after.get(path) != when]
+        problems += [f"left behind: {name}" for name in sorted(names(self._root) - self._whole.names)[:5]]
+        return f"{how}, with {', '.join(f'{path} {state}' for path, state in spoilt.items()) or 'all there'}", problems
 
+    def _spoil(self, draw: Random) -> dict[str, str]:
+        """Take away or damage some of what is there; return what, by path."""
+        if not self._stage.units:
+            if self._stage.kept or draw.random() < 0.5:
+                clear(self._root, self._stage)
+            return {}
+        for path in (path for pattern in self._stage.outs for path in self._root.glob(pattern)):
+            if draw.random() < 0.5:
+                path.unlink()
+        spoilt = {}
+        for folder in self._stage.folders(self._root):
+            state = draw.choice(BEFORE)
+            if state == "absent":
+                shutil.rmtree(folder)
+            elif state == "of another key":
+                known = json.loads((folder / RESULT).read_text())
+                (folder / RESULT).write_text(json.dumps(known | {"key": "0" * 64}))
+            elif state == "damaged":
+                file = draw.choice(sorted(folder.iterdir()))
+                file.write_bytes(file.read_bytes()[:-20])
+            if state != "there":
+                spoilt[str(folder.relative_to(self._root))] = state
+        return spoilt
 
-def kill_and_run_again(
-    whole: Undisturbed, stage: Stage, root: Path, draw: random.Random, mark: str
-) -> tuple[str, list[str]]:
-    """Kill one run of a stage, look at what it left, and run it again."""
-    removed = draw.random() < 0.5
-    for path in (*stage.kept, *(stage.outs if removed else ())):  # DVC removes outputs before it runs a stage
-        remove(root / path)
-    by_change = draw.random() < 0.5
-    change = draw.randrange(1, whole.changes[stage.module] + 1)
-    moment = draw.uniform(0, 1.1 * whole.seconds[stage.module])
-    running = start(whole.sandbox, root, stage, change if by_change else 0, mark)
-    if not by_change:
-        time.sleep(moment)
-        running.send_signal(signal.SIGKILL)
-    running.wait()
-    how = f"at its change {change} to files" if by_change else f"{moment:.2f} s after its start"
-    how += ", without earlier outputs" if removed else ", over earlier outputs"
-    problems = list(left_behind(mark))
-    parts = kept_parts(root)
-    expected = whole.results[stage.module]
-    for path, found in result(root, stage, present=True).items():
-        if found != expected[path]:
-            problems.append(f"left {path} half written")
-    again = start(whole.sandbox, root, stage, 0, mark)
-    again.wait()
-    output = (root / OUTPUT).read_text()
-    if again.returncode or "Traceback" in output:
-        problems.append(f"run again, it gave {again.returncode}: {output.strip()[-1500:]}")
-    else:
-        found = result(root, stage)
-        problems += [f"{path} differs from an undisturbed run's" for path in expected if found[path] != expected[path]]
-        problems += [f"worked out again: {name}" for name, when in parts.items() if kept_parts(root).get(name) != when]
-        extra = names(root) - whole.names[list(whole.names)[-1]]
-        problems += [f"left behind: {name}" for name in sorted(extra)[:5]]
-    return how, [*problems, *left_behind(mark)]
+    def _kill(self, draw: Random, to_do: int) -> tuple[str, list[str]]:
+        """Run the stage and kill one of its processes; return how, and what is wrong with its end."""
+        name, count = self._stage.name, self._count("killed")
+        if draw.random() < 0.5:
+            change, victim = draw.randint(1, self._whole.changes[name]), draw.choice(("writer", "driver"))
+            ended = start(self._sandbox, self._stage, self._mark, count, change, victim).finish()
+            return f"kill -9 of the {victim} at its change {change} to files", ended.problems
+        if to_do > 1:
+            fault = draw_fault(draw, to_do - 1)
+        else:
+            fault = Fault("driver", 0, 0, draw.uniform(0, 1.1 * self._whole.seconds[name]))
+        before = len(self._finished())
+        fault = fault._replace(progress=fault.progress and before + fault.progress)
+        running = start(self._sandbox, self._stage, self._mark, count)
+        hit = running.suffer(fault, lambda: len(self._finished()))
+        return f"{fault}{'' if hit else ' (it was not there any more)'}", running.finish().problems
 
+    def _finished(self) -> Finished:
+        """Return the results that are there under their keys."""
+        found = {}
+        for folder in self._stage.folders(self._root):
+            path = str(folder.relative_to(self._root))
+            if result_key(Storage(folder)) == self._whole.keys[path]:
+                state = (folder / RESULT).stat()
+                found[path] = state.st_mtime_ns, state.st_ino
+        return found
 
-def start(sandbox: Sandbox, root: Path, stage: Stage, change: int, mark: str) -> subprocess.Popen[bytes]:
-    """Start a stage in a session of its own; it dies at its `change`-th change to files, or never where that is 0."""
-    command = [sys.executable, "-c", HOOKED, str(change), str(root / CHANGES), f"pipelines.{stage.module}"]
-    environment = sandbox.environment | {MARK: mark, "PYTHONDONTWRITEBYTECODE": "1"}
-    with (root / OUTPUT).open("w") as output:  # no pipe, which what is left behind would hold open
-        return subprocess.Popen(
-            [*command, *stage.words], cwd=root, env=environment, start_new_session=True, stdout=output, stderr=output
-        )
-
-
-def result(root: Path, stage: Stage, present: bool = False) -> dict[str, Any]:
-    """Return what a stage has left, by path; only what is there where `present`."""
-    found: dict[str, Any] = {}
-    for path in stage.outs:
-        if (root / path).exists() or not present:
-            found[path] = content(root / path)
-    if stage.module == "register" and not present:
-        found["MLflow"] = mlflow_state(root)
-    return found
-
-
-def content(path: Path) -> Any:
-    """Return what a file or a folder holds, without times that were measured."""
-    if path.is_dir():
-        return {file.relative_to(path).as_posix(): content(file) for file in sorted(path.rglob("*")) if file.is_file()}
-    if not path.exists():
-        return None
-    if path.suffix == ".json" and path.parent.name == "metrics":
-        document = json.loads(path.read_text())
-        document.pop("encode_items_per_second")
-        return document
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def kept_parts(root: Path) -> dict[str, int]:
-    """Return when each part of a study that is finished was written, by its file's name."""
-    return {path.name: path.stat().st_mtime_ns for path in (root / ".hourglass" / "studies").glob("*.json")}
-
-
-def names(root: Path) -> set[str]:
-    """Return the paths of a project's files, but for those whose names depend on its place or are drawn at random."""
-    files = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return {path.as_posix() for path in files if path.parts[0] not in ("mlartifacts", ".hourglass", CHANGES, OUTPUT)}
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    def _count(self, name: str) -> Path:
+        return self._root.with_name(f"{self._mark.rpartition('-')[2]}.{name}")

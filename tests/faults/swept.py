@@ -111,7 +111,8 @@ class Swept:
             for trial in record["trials"]:
                 del trial["started"], trial["node"]
                 for epoch in trial["history"]:
-                    del epoch["timestamp"], epoch["seconds"], epoch["metrics"]["train_items_per_second"]
+                    del epoch["timestamp"], epoch["seconds"]
+                    epoch["metrics"].pop("train_items_per_second", None)  # a closed form has none
             found[name] = record
         return found
 
