@@ -41,14 +41,17 @@ def _closure(modules: tuple[str, ...]) -> set[str]:
 
 @functools.cache
 def _source(name: str) -> Path | None:
-    """Return a module's file; None where there is no such module of this project."""
-    if name.partition(".")[0] not in ROOMS or any(name == one or name.startswith(f"{one}.") for one in INDIFFERENT):
+    """Return a module's file, without importing it; None where there is no such module of this project."""
+    room, *below = name.split(".")
+    if room not in ROOMS or any(name == one or name.startswith(f"{one}.") for one in INDIFFERENT):
         return None
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
+    spec = importlib.util.find_spec(room)
+    for place in spec.submodule_search_locations or () if spec else ():
+        path = Path(place, *below)
+        for file in (path / "__init__.py", path.with_suffix(".py")):
+            if file.is_file():
+                return file
+    return None
 
 
 @functools.cache

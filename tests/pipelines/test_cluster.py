@@ -81,7 +81,7 @@ def test_nodes_without_a_shared_folder_come_to_the_same_results(
     token = sandbox.root.with_name(f"{sandbox.root.name}-token")
     token.write_text("0123456789abcdef" * 4)
     tokens = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    with Nodes(sandbox, tokens | {MARK: "apart"}, own_files=True) as nodes:
+    with Nodes(sandbox, tokens | {MARK: "own-files"}, own_files=True) as nodes:
         nodes.start()
         nobody = {"HOME": str(sandbox.root), "RAY_py_gcs_connect_timeout_s": "3", "RAY_ADDRESS": nodes.address}
         refused = sandbox.stage("sweep", "digits", fails=True, **nobody)
@@ -91,7 +91,7 @@ def test_nodes_without_a_shared_folder_come_to_the_same_results(
         sandbox.stage("prepare", "digits")
         unseen = sandbox.stage("sweep", "digits", fails=True, RAY_ADDRESS=nodes.address, **tokens)
         sandbox.write_params(params_of(s3))
-    assert left_behind("apart") == ()
+    assert left_behind("own-files") == ()
     assert refused.stderr.startswith(f"error: RAY_ADDRESS is {nodes.address}, and joining failed: ")
     assert all("2 nodes, 2 CPUs, 0 GPUs" in text for text in printed[:3])
     assert unseen.stderr.count("does not see") == 2
