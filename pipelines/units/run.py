@@ -28,11 +28,11 @@ def run_units(project: Project, units: Sequence[Unit]) -> None:
     Raises:
         StageError: units failed; a line for each, with its reason.
     """
-    waiting = [unit for unit in _all(units) if unit.storage.local is None or not unit.done()]
-    if not any(unit.storage.local for unit in waiting):
-        return  # what lies elsewhere is only there to be needed
+    waiting = _waiting(units)
+    if not waiting:
+        return
     tally = Tally()
-    with Progress(f"{len(waiting)} of {len(_all(units))} to do", len(waiting)) as progress:
+    with Progress(f"{len(waiting)} to do", len(waiting)) as progress:
         if len(waiting) == 1:
             _run_here(waiting[0], tally, progress)  # nothing to share out: Ray would take longer to start
         while todo := [unit for unit in waiting if unit.name not in tally.over]:
@@ -167,9 +167,13 @@ def _local(unit: Unit, scratch: Path) -> Path:
     return folder
 
 
-def _all(units: Sequence[Unit]) -> list[Unit]:
-    """Return units and what they need, each once."""
+def _waiting(units: Sequence[Unit]) -> list[Unit]:
+    """Return the units that are not done, each once, after those that they need; what lies elsewhere is not looked at.
+
+    What only done units need is not among them.
+    """
     found: dict[Unit, None] = {}
     for unit in units:
-        found |= dict.fromkeys([*_all(unit.needs), unit])
+        if unit.storage.local is None or not unit.done():
+            found |= dict.fromkeys([*_waiting(unit.needs), unit])
     return list(found)
