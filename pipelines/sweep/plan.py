@@ -90,10 +90,12 @@ class Sweep:
         """Return the trials that were begun, by number, as far as they are known.
 
         Raises:
-            StageError: a journal is damaged.
+            StageError: a journal is damaged: a history that nobody wrote must not decide which trials are stopped.
         """
-        found = [journal.read() for journal in journals(self.journals) if journal.exists()]
-        return {trial.number: trial for trial in found}
+        begun = [journal for journal in journals(self.journals) if journal.exists()]
+        for journal in begun:
+            journal.check()
+        return {trial.number: trial for trial in (journal.read() for journal in begun)}
 
     def for_trials(self) -> dict[str, Any]:
         """Return what every trial of the sweep is given, but for the data."""

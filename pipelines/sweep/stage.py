@@ -40,10 +40,12 @@ def main(dataset: str, only: Sequence[str] = ()) -> None:
     params = load_params(project)
     data = open_dataset(project.data(dataset))
     sweeps = sweeps_of(project, params, dataset, tuple(only), data)
-    waiting = [sweep for sweep in sweeps if not sweep.done]
-    with terminable(dataset), alone(project, waiting):
-        waiting = [sweep for sweep in waiting if not sweep.done]  # another process may have done them
+    with terminable(dataset), alone(project, sweeps):  # another process may do them meanwhile
+        waiting = [sweep for sweep in sweeps if not sweep.done]
         failed = train(project, waiting)
+        for sweep in sweeps:
+            if sweep.done:
+                sweep.journals.delete()  # of a run that was killed once the record was there
     delete_others(project.run(dataset, "any").parent, params.experiments_of(dataset))
     for sweep in sweeps:
         if sweep.name not in failed:
@@ -243,7 +245,7 @@ def _write(sweep: Sweep, trials: dict[int, TrialRecord], commit: str, emit: Emit
     try:
         write_run(sweep, trials, commit)
         emit({"event": "written", "name": sweep.name})
-    except StageError as error:
+    except (StageError, OSError) as error:
         emit({"event": "failed", "name": sweep.name, "reason": str(error)})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
@@ -12,6 +11,8 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow import fs
+
+from items.atomic import write_file
 
 SCHEMES = ("file", "gs", "gcs", "hdfs", "s3")  # of the filesystems that pyarrow makes from a URL
 
@@ -91,16 +92,7 @@ class Storage:
             with filesystem.open_output_stream(f"{path}/{name}") as stream:
                 stream.write(content)
             return
-        self.local.mkdir(parents=True, exist_ok=True)
-        partial = self.local / f"{name}.{secrets.token_hex(4)}.partial"  # another writer has one of its own
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.local / name)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_file(self.local / name, content)
 
     def names(self) -> list[str]:
         """Return the names of the files and folders in it, sorted; none where it is not there."""
@@ -137,7 +129,9 @@ class Storage:
             filesystem, path = self._remote
             if filesystem.get_file_info(path).type != fs.FileType.NotFound:
                 filesystem.delete_dir(path)
-        elif self.local.exists():
-            doomed = self.local.with_name(f".{self.local.name}.{secrets.token_hex(4)}.deleted")
+            return
+        doomed = self.local.with_name(f".{self.local.name}.deleted")
+        shutil.rmtree(doomed, ignore_errors=True)  # of a process that was killed
+        if self.local.exists():
             self.local.rename(doomed)
             shutil.rmtree(doomed)

@@ -13,12 +13,12 @@ import os
 import runpy
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
-NUMBER, COUNT, VICTIM = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-HERE, DRIVER = str(Path.cwd()), os.getpid()
+HERE, DRIVER = Path.cwd(), os.getpid()
 
 
 def is_change(event: str, arguments: tuple[Any, ...]) -> bool:
@@ -27,20 +27,23 @@ def is_change(event: str, arguments: tuple[Any, ...]) -> bool:
         changes = isinstance(arguments[1], str) and bool(set(arguments[1]) & set("wax+"))
     else:
         changes = event in CHANGES
-    return changes and Path(HERE, str(arguments[0])).is_relative_to(HERE) and "__pycache__" not in str(arguments[0])
+    return changes and (HERE / str(arguments[0])).is_relative_to(HERE) and "__pycache__" not in str(arguments[0])
 
 
-def watch(event: str, arguments: tuple[Any, ...]) -> None:
-    """Count a change, and kill where it is the one."""
-    if is_change(event, arguments):
-        os.write(count, b".")
-        if os.fstat(count).st_size == NUMBER:
-            os.kill(os.getpid() if VICTIM == "writer" else DRIVER, signal.SIGKILL)
+def watcher(number: int, count: int, victim: str) -> Callable[[str, tuple[Any, ...]], None]:
+    """Return a hook that adds a byte to the open file `count` for each change, and kills at the n-th."""
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if is_change(event, arguments):
+            os.write(count, b".")
+            if os.fstat(count).st_size == number:
+                os.kill(os.getpid() if victim == "writer" else DRIVER, signal.SIGKILL)
+
+    return watch
 
 
 if __name__ == "__main__":
-    count = os.open(COUNT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    del sys.argv[:4]
-    sys.path[0] = HERE
-    sys.addaudithook(watch)
+    number, file, victim, *sys.argv = sys.argv[1:]
+    sys.path[0] = str(HERE)
+    sys.addaudithook(watcher(int(number), os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), victim))
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -73,7 +73,8 @@ class Killed:
         ]
         after = self._finished()
         problems += [f"done again: {path}" for path, when in finished.items() if after.get(path) != when]
-        problems += [f"left behind: {name}" for name in sorted(names(self._root) - self._whole.names)[:5]]
+        extra = sorted(names(self._root) - self._whole.names)
+        problems += [f"left behind: {name}" for name in extra[:5]]
         return f"{how}, with {', '.join(f'{path} {state}' for path, state in spoilt.items()) or 'all there'}", problems
 
     def _spoil(self, draw: Random) -> dict[str, str]:

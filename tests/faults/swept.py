@@ -14,51 +14,54 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from pipelines.project import StageError
+from components.data import open_dataset
+from pipelines.cluster.confined import Emit
+from pipelines.project import Project, StageError
+from pipelines.settings.params import load_params
+from pipelines.sweep import stage
 from pipelines.sweep.journal import journals
+from pipelines.sweep.lineup import Lineup
+from pipelines.sweep.plan import Sweep, sweeps_of
 from pipelines.sweep.record import RECORD, TrialRecord, read_record
+from pipelines.sweep.trial import train_segment
 from pipelines.units.storage import Storage
 from tests.faults.running import Ended, Running
 from tests.pipelines.sandbox import Sandbox
 
 COMMAND = [sys.executable, "-m", "pipelines.sweep", "digits"]
+EXPERIMENTS = ("pca", "linear", "deep")
 EPOCHS = 48
-RUNS = 4  # until a sweep must have ended that was killed once
-
-
-def _trained(network: dict[str, Any], **sweep: Any) -> dict[str, Any]:
-    budget = {"epochs": EPOCHS, "trials": 3}
-    model = {
-        "kind": "autoencoder",
-        "network": network,
-        "bottleneck": {"kind": "identity", "size": 8},
-        "training": {"learning_rate": {"log_uniform": [1e-3, 1e-2]}},
-    }
-    return {"model": model, "sweep": sweep, "quick": budget, "paper": budget}
-
-
-PARAMS: dict[str, Any] = {
-    "datasets": {"digits": {"kind": "digits"}},
-    "experiments": {
-        "digits": {
-            "pca": {"model": {"kind": "pca", "size": 8}},
-            "linear": _trained({"kind": "linear"}),
-            "deep": _trained({"kind": "mlp", "hidden": [256, 128]}, first_rung=12, reduction=1.5),
-        }
-    },
-}
-EXPERIMENTS = tuple(PARAMS["experiments"]["digits"])
 
 Known = dict[str, list[int]]  # when each epoch ended, by trial
+
+
+def params(epochs: int) -> dict[str, Any]:
+    """Return the settings."""
+    budget = {"epochs": epochs, "trials": 3}
+
+    def trained(network: dict[str, Any], **sweep: Any) -> dict[str, Any]:
+        model = {
+            "kind": "autoencoder",
+            "network": network,
+            "bottleneck": {"kind": "identity", "size": 8},
+            "training": {"learning_rate": {"log_uniform": [1e-3, 1e-2]}},
+        }
+        return {"model": model, "sweep": sweep, "quick": budget, "paper": budget}
+
+    pca = {"model": {"kind": "pca", "size": 8}}
+    deep = trained({"kind": "mlp", "hidden": [256, 128]}, first_rung=epochs // 4, reduction=1.5)
+    experiments = dict(zip(EXPERIMENTS, (pca, trained({"kind": "linear"}), deep), strict=True))
+    return {"datasets": {"digits": {"kind": "digits"}}, "experiments": {"digits": experiments}}
 
 
 class Swept:
     """The project."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, epochs: int = EPOCHS) -> None:
         self.sandbox = Sandbox(folder)
-        self.sandbox.write_params(PARAMS)
+        self.sandbox.write_params(params(epochs))
         self.sandbox.stage("prepare", "digits")
 
     def start(self, mark: str) -> Running:
@@ -68,6 +71,20 @@ class Swept:
     def run(self, mark: str) -> Ended:
         """Run the sweep undisturbed."""
         return self.start(mark).finish()
+
+    def train_here(self) -> None:
+        """Come to the same records in this process, one trial after the other, without Ray."""
+        project = Project(self.sandbox.root, self.sandbox.root)
+        data = open_dataset(project.data("digits"))
+        sweeps = sweeps_of(project, load_params(project), "digits", (), data)
+
+        def train(sweeps: list[Sweep], lineup: Lineup, emit: Emit) -> None:
+            while (config := lineup.next()) is not None:
+                train_segment(config, data=data.folder, node="", tell=lambda metrics: None)
+                lineup.ended(config)
+
+        with patch.object(stage, "_share_out", train):
+            stage.train_lineup(sweeps, "none", lambda event: None)
 
     def forget(self) -> None:
         """Delete all that earlier rounds left."""
@@ -104,17 +121,8 @@ class Swept:
 
     def results(self) -> dict[str, Any]:
         """Return each record without times and nodes."""
-        found = {}
-        for name in EXPERIMENTS:
-            record = json.loads((self.sandbox.root / "runs" / "digits" / name / RECORD).read_text())
-            del record["digest"]  # it covers the times as well
-            for trial in record["trials"]:
-                del trial["started"], trial["node"]
-                for epoch in trial["history"]:
-                    del epoch["timestamp"], epoch["seconds"]
-                    epoch["metrics"].pop("train_items_per_second", None)  # a closed form has none
-            found[name] = record
-        return found
+        runs = self.sandbox.root / "runs" / "digits"
+        return {name: timeless(json.loads((runs / name / RECORD).read_text())) for name in EXPERIMENTS}
 
     def leftovers(self) -> list[str]:
         """Name what a finished sweep has left: journals, files half written, what is in MLflow twice."""
@@ -130,6 +138,17 @@ class Swept:
             problems += [f"in MLflow {number} times: {row}" for row, number in counts.items() if number > 1]
         database.close()
         return problems
+
+
+def timeless(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a run record without times and nodes."""
+    del record["digest"]  # it covers them as well
+    for trial in record["trials"]:
+        del trial["started"], trial["node"]
+        for epoch in trial["history"]:
+            del epoch["timestamp"], epoch["seconds"]
+            epoch["metrics"].pop("train_items_per_second", None)  # a closed form has none
+    return record
 
 
 def repeated(before: Known, after: Known) -> list[str]:

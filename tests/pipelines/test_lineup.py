@@ -6,11 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 import torch
 
 from components.data import PreparedDataset
 from components.state import State
 from items.spec import ItemSpec
+from pipelines.project import StageError
 from pipelines.settings.experiment import Budget, ExperimentSettings
 from pipelines.sweep.journal import journals
 from pipelines.sweep.lineup import Lineup
@@ -103,3 +105,14 @@ def test_the_trial_with_most_work_comes_first(tmp_path: Path) -> None:
     assert [(config["name"], config["number"]) for config in order] == [
         ("digits-long", 1), ("digits-long", 2), ("digits-short", 1), ("digits-short", 2),
     ]  # fmt: skip
+
+
+def test_a_line_up_refuses_a_history_that_nobody_wrote(tmp_path: Path) -> None:
+    sweep = sweep_in(tmp_path, trials=2)
+    lineup = lineup_of(sweep)
+    config = lineup.next() or {}
+    train(sweep, config, value=1234.5)
+    (state,) = tmp_path.rglob("state-*.safetensors")
+    state.write_bytes(state.read_bytes().replace(b"1234.5", b"1.2345"))
+    with pytest.raises(StageError, match=rf"{state.name} is damaged: .*; delete .*trial-001 to run this trial"):
+        lineup_of(sweep)

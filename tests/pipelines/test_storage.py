@@ -57,6 +57,13 @@ def test_a_folder_is_deleted_with_all_that_is_in_it_and_nothing_else(storage: St
     assert (storage / "gone2").read("file") == b"2"
 
 
+def test_what_a_killed_deletion_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    storage = Storage(tmp_path) / "gone"
+    (Storage(tmp_path) / ".gone.deleted").write("half", b"1")
+    storage.delete()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_can_be_removed(storage: Storage) -> None:
     storage.write("one", b"1")
     storage.remove("one")
