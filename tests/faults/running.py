@@ -63,12 +63,13 @@ class Running:
         return self._process.poll() is not None or time.monotonic() > self._deadline
 
     def suffer(self, fault: Fault, progress: Callable[[], int]) -> bool:
-        """Kill at the given moment; return whether the victim was there then."""
+        """Kill at the given moment; return whether that came before the end."""
         while not self.over:
             if victims(self.mark, fault.victim) and (not fault.progress or progress() >= fault.progress):
                 time.sleep(fault.delay)
-                there = victims(self.mark, fault.victim)
-                return bool(there) and kill(there[int(fault.which * len(there))])
+                there = victims(self.mark, fault.victim)  # those seen before may have been of a Ray that was ending
+                if there and kill(there[int(fault.which * len(there))]):
+                    return True
             time.sleep(LOOK)
         return False
 

@@ -119,7 +119,7 @@ class Killed:
         fault = fault._replace(progress=fault.progress and before + fault.progress)
         running = start(self._sandbox, self._stage, self._mark, count)
         hit = running.suffer(fault, lambda: len(self._finished()))
-        return f"{fault}{'' if hit else ' (it was not there any more)'}", running.finish().problems
+        return f"{fault}{'' if hit else ' (which came too late)'}", running.finish().problems
 
     def _finished(self) -> Finished:
         """Return the results that are there under their keys."""

@@ -65,7 +65,7 @@ def disturbed(swept: Swept, whole: dict[str, Any], draw: Random, name: str, mark
         problems += ended.problems + repeated(before, swept.known())
         runs += 1
     problems += compared(swept, whole) if ended.code == 0 else [f"did not end in {runs} runs"]
-    what = f"{name}: {fault}" + ("" if hit else " (it was not there any more)")
+    what = f"{name}: {fault}" + ("" if hit else " (which came too late)")
     return Outcome(what, tuple(problems), fault.victim if hit else "missed")
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from tests.faults.outcome import Outcome, draws
 from tests.faults.running import Fault, Running, draw_fault
 from tests.faults.sweep_kills import compared, epochs_in, trained_here, undisturbed
-from tests.faults.swept import EPOCHS, Known, Swept, repeated
+from tests.faults.swept import Known, Swept, repeated
 
 SUBJECT = "sweep-kills-in-a-row"
 FULL = 20
-QUICK = 20  # epochs
+LONG, QUICK = 200, 20  # epochs of a trial, at most
 
 
 def rounds(seed: int, count: int, quick: bool = False) -> Iterator[Outcome]:
@@ -26,14 +26,14 @@ def rounds(seed: int, count: int, quick: bool = False) -> Iterator[Outcome]:
     A `quick` row has a shorter sweep, which is compared with one that was trained in this process.
     """
     with tempfile.TemporaryDirectory() as folder:
-        swept = Swept(Path(folder), QUICK if quick else EPOCHS)
+        swept = Swept(Path(folder), QUICK if quick else LONG)
         row = Row(swept, trained_here(swept) if quick else undisturbed(swept), f"{seed}-row")
         for number in range(count):
             fault = draw_fault(draws(seed, number), row.pace(count - number))
             hit, problems = row.suffer(fault)
             if number == count - 1:
                 problems += row.end()
-            what = f"kill {number} (seed {seed}): {fault}" + ("" if hit else " (it was not there any more)")
+            what = f"kill {number} (seed {seed}): {fault}" + ("" if hit else " (which came too late)")
             yield Outcome(what, tuple(problems), fault.victim if hit else "missed")
 
 
