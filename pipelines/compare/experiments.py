@@ -166,6 +166,6 @@ def check_agreement(result: ExperimentResult) -> None:
         values, mean = result.values.get(key), result.value(key)
         if values is None or len(values) != evidence.items or not np.isclose(values.mean(), mean or 0.0):
             raise StageError(
-                f"{place}: {key} is not the mean of its values of the {evidence.items} test items; "
+                f"{place}: {one_line(key, 100)} is not the mean of its values of the {evidence.items} test items; "
                 f"run `python -m pipelines.evaluate {result.dataset} --only {result.name}`"
             )

@@ -112,7 +112,7 @@ def parse_values(content: bytes) -> dict[str, Array]:
         raise ValueError(f"is damaged: {one_line(error, 200)}") from error
     for name, column in values.items():
         if column.dtype != np.float64 or not np.isfinite(column).all():
-            raise ValueError(f"{name}: must be finite numbers, float64")
+            raise ValueError(f"{one_line(name, 100)}: must be finite numbers, float64")
     return values
 
 

@@ -127,13 +127,13 @@ def one_round(pipe: Connection, form: Format, sample: Path, expected: str, seed:
     file.unlink()  # what is mapped stays what it was
     file.write_bytes(new)
     pipe.send(f"round {turn} (seed {seed}): {file.relative_to(now)}: {what}")
-    pipe.send(judged(form, now, file, expected, new == content))
+    pipe.send(verdict(form, now, file, expected, new == content))
     if not form.copied:
         file.unlink(missing_ok=True)
         file.write_bytes(content)
 
 
-def judged(form: Format, folder: Path, file: Path, expected: str, same: bool) -> tuple[str, tuple[str, ...]]:
+def verdict(form: Format, folder: Path, file: Path, expected: str, same: bool) -> tuple[str, tuple[str, ...]]:
     """Return what came of reading, in a word, and what is wrong with that."""
     try:
         found = form.use(folder)

@@ -26,10 +26,10 @@ class Format:
         use: reads it as the commands do, and returns a digest of what came of it.
         refusals: the errors that the commands turn into one line.
         damage: changes the file.
-        sealed: whether its content is told by a digest, so that any other content must be refused. Where it is not,
-            only what cannot be right by its structure is: a changed figure is another figure.
+        sealed: whether a digest seals its content, so that any other content must be refused. Where none does,
+            only what cannot be right by its structure is: a changed number is another number.
         peer: what another reader makes of the same file, where there is one: the content must be equal.
-        several: whether a refusal may have several lines, one for each mistake.
+        several: whether a refusal may have several lines, one for each error.
         copied: whether reading changes the folder, so that each round needs a copy.
         named: text that a refusal must have; by default the file's name.
     """

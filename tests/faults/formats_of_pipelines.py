@@ -192,7 +192,7 @@ def use_unit(folder: Path) -> str:
 
 
 Journaled = partial(Format, make=make_journal, use=use_journal, refusals=STAGES)
-Made = partial(Format, make=make_project, use=use_project, refusals=STAGES)
+InProject = partial(Format, make=make_project, use=use_project, refusals=STAGES)
 Unit = partial(Format, make=make_unit, use=use_unit, refusals=(), copied=True)
 
 FORMATS = (
@@ -200,17 +200,17 @@ FORMATS = (
     Journaled("attempt.json", "*/attempt-*.json", damage=damaged_json),
     Journaled("end.json", "*/end-*.json", make=partial(make_journal, ended=True), damage=damaged_json),
     Journaled("state.safetensors", "*/state-*.safetensors", damage=damaged_safetensors),
-    Made("record.json", "runs/*/deep/*.json", use=use_run, damage=damaged_json),
-    Made("weights.safetensors", "runs/*/deep/*.safetensors", use=use_run, damage=damaged_safetensors),
-    Made(
+    InProject("record.json", "runs/*/deep/*.json", use=use_run, damage=damaged_json),
+    InProject("weights.safetensors", "runs/*/deep/*.safetensors", use=use_run, damage=damaged_safetensors),
+    InProject(
         "metrics.json", "metrics/*/deep.json", use=partial(use_project, draws=True), damage=damaged_json, sealed=False,
         named="deep",
     ),
-    Made("values.parquet", "evaluations/*/deep/*.parquet", damage=damaged_parquet, sealed=False, named="deep"),
-    Made("study.json", "studies/*/*/study.json", damage=damaged_json, sealed=False, named="same"),
-    Made("summary.json", "reports/summary.json", use=use_summary, damage=damaged_json),
-    Made("picture .png", "[er]*/digits/*/*.png", sealed=False),
-    Made("dvc.lock", "dvc.lock", sealed=False),
+    InProject("values.parquet", "evaluations/*/deep/*.parquet", damage=damaged_parquet, sealed=False, named="deep"),
+    InProject("study.json", "studies/*/*/study.json", damage=damaged_json, sealed=False, named="same"),
+    InProject("summary.json", "reports/summary.json", use=use_summary, damage=damaged_json),
+    InProject("picture .png", "[er]*/digits/*/*.png", sealed=False),
+    InProject("dvc.lock", "dvc.lock", sealed=False),
     Unit("unit.json", "unit.json", damage=damaged_json),
     Unit("a unit's files", "[mv]*"),
 )  # fmt: skip

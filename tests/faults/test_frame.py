@@ -41,7 +41,7 @@ def test_a_process_that_stays_is_named_and_ended() -> None:
     )
     while sleeper.pid not in marked(mark):
         assert sleeper.poll() is None
-    (told,) = left_behind(mark, grace=0.2)
-    assert f"process {sleeper.pid} is left" in told
+    (found,) = left_behind(mark, grace=0.2)
+    assert f"process {sleeper.pid} is left" in found
     assert sleeper.wait(10) == -9
     assert left_behind(mark, grace=0) == ()

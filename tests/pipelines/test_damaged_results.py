@@ -66,6 +66,14 @@ def test_register_names_a_summary_that_is_missing_or_damaged(
     assert "\n" not in str(raised.value)
 
 
+def test_a_metric_whose_name_has_two_lines_is_refused_in_one(project: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project.project.metrics("digits", "pca")
+    path.write_text(path.read_text().replace('"intervals": {"squared_error"', '"intervals": {"squared\\nerror"'))
+    with pytest.raises(StageError, match="squared error is not the mean of its values") as raised:
+        project.compare(monkeypatch)
+    assert "\n" not in str(raised.value)
+
+
 def test_a_damaged_lock_of_dvc_is_named(project: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.project.root)
     for content in ("stages: 3", "[", "stages: {a@pca: &x [*x"):
