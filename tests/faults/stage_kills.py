@@ -13,6 +13,7 @@ import copy
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -33,7 +34,7 @@ Finished = dict[str, tuple[int, int]]  # when each result was written, and its f
 
 def rounds(seed: int, count: int, stages: Sequence[Stage] = STAGES) -> Iterator[Outcome]:
     """Kill `count` runs, the stages in turn."""
-    with tempfile.TemporaryDirectory(prefix="hourglass-kills-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
         whole = staged(Path(scratch, "whole"), stages)
         for number in range(count):
             stage, root = stages[number % len(stages)], Path(scratch, "killed")
@@ -75,13 +76,15 @@ class Killed:
         problems += [f"done again: {path}" for path, when in finished.items() if after.get(path) != when]
         extra = sorted(names(self._root) - self._whole.names)
         problems += [f"left behind: {name}" for name in extra[:5]]
-        return f"{how}, with {', '.join(f'{path} {state}' for path, state in spoilt.items()) or 'all there'}", problems
+        states = ", ".join(f"{count} {state}" for state, count in Counter(spoilt.values()).items())
+        return f"{how}, with {states or 'all there'}", problems
 
     def _spoil(self, draw: Random) -> dict[str, str]:
         """Take away or damage some of what is there; return what, by path."""
         if not self._stage.units:
             if self._stage.kept or draw.random() < 0.5:
                 clear(self._root, self._stage)
+                return {"everything": "absent"}
             return {}
         for path in (path for pattern in self._stage.outs for path in self._root.glob(pattern)):
             if draw.random() < 0.5:
