@@ -28,7 +28,7 @@ class SweepSettings(Settings):
         objective: the validation metric to minimize; `squared_error` rather than the loss, because a sweep may change
             the weights of the loss's terms.
         reduction: ASHA (arXiv 1810.05934) keeps one trial in this many at each rung.
-        first_rung: epochs before a trial can be stopped; null takes a third of them.
+        first_rung: epochs before a trial can be stopped; null takes a quarter of them.
         cpus: each trial's CPUs; fractions are allowed.
         gpus: each trial's GPUs; fractions are allowed. Null takes 1 where the cluster has GPUs, and none elsewhere.
     """

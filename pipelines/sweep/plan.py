@@ -79,7 +79,7 @@ class Sweep:
     def halving(self) -> Halving:
         """The rungs at which trials are stopped."""
         epochs, share = self.budget.epochs, self.settings.sweep
-        first = share.first_rung or -(-epochs // 3)
+        first = share.first_rung or max(1, epochs // 4)
         return Halving(self.objective, self.budget.trials, epochs, first, share.reduction)
 
     def journal(self, number: int) -> Journal:

@@ -101,7 +101,7 @@ def test_the_winner_of_full_runs_passes_the_first_rung(experiment: str) -> None:
     winner = min(full, key=lambda n: min(e.metrics[OBJECTIVE] for e in full[n].history))
     for others in itertools.combinations(sorted(full.keys() - {winner}), 2):
         kept = sorted({winner, *others})
-        rule = halving(3, epochs, -(-epochs // 3))
+        rule = halving(3, epochs, max(1, epochs // 4))
         known = {place: trial(place, list(curves.values())[n - 1][: rule.rungs[0]]) for place, n in enumerate(kept, 1)}
         segments, _ = rule.decide(known)
         assert list(segments) == [kept.index(winner) + 1]
