@@ -103,7 +103,7 @@ def test_nodes_without_a_shared_folder_come_to_the_same_results(
 
 def test_nodes_may_join_and_be_killed_while_a_sweep_runs(sandbox: Sandbox, s3: str) -> None:
     """A second node joins, is used, and is killed in the middle of a trial: the same record, no epoch run twice."""
-    epochs = 400
+    epochs = 160
     params = copy.deepcopy(PARAMS)
     deep = params["experiments"]["digits"]["deep"] | {"quick": {"epochs": epochs, "trials": 4}}
     params["experiments"] = {"digits": {"deep": deep}}
