@@ -18,8 +18,9 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
@@ -33,7 +34,11 @@ from pipelines.units.storage import Storage
 
 SHA256 = "sha256"
 TRIAL = "trial.json"
+READS = 5  # of a file that looks damaged, where it may only be replaced while it is read
+PAUSE = 0.1  # seconds between two of them
 NAME = re.compile(r"(attempt|state|end)-(\d{3,})\.(?:json|safetensors)")
+
+T = TypeVar("T")
 
 
 class Superseded(RuntimeError):  # noqa: N818
@@ -101,7 +106,7 @@ class Journal:
             known["node"] = self._read(f"attempt-{attempt:03d}.json").get("node", "")
         end = self._read(_end(attempt)) if _end(attempt) in names else {"status": "running"}
         try:
-            history = self._rest(_state(state))["history"] if state else []
+            history = self._state(state, State.read_rest)["history"] if state else []
             return TrialRecord.model_validate(known | end | {"history": history})
         except KeyError as error:
             raise self._damaged(_state(state), f"{error} is missing") from error
@@ -113,10 +118,7 @@ class Journal:
         latest = self._latest("state")
         if not latest:
             return None
-        try:
-            return State.from_bytes(self.folder.read(_state(latest)))
-        except DamagedState as error:
-            raise self._damaged(_state(latest), str(error)) from error
+        return self._state(latest, lambda file: State.from_bytes(file.read()))
 
     def check(self) -> None:
         """See that every file that counts is there and whole.
@@ -133,12 +135,21 @@ class Journal:
     def _latest(self, kind: str) -> int:
         return _latest(self.folder.names(), kind)
 
-    def _rest(self, name: str) -> dict[str, Any]:
-        try:
-            with self.folder.open(name) as file:
-                return State.read_rest(file)
-        except DamagedState as error:
-            raise self._damaged(name, str(error)) from error
+    def _state(self, attempt: int, read: Callable[[BinaryIO], T]) -> T:
+        """Return what is read of an attempt's training state.
+
+        Behind a URL a file is read in parts, and a trial that runs may replace it between two: then it is read anew.
+        """
+        reads = 1 if self.folder.local is not None else READS
+        while True:
+            try:
+                with self.folder.open(_state(attempt)) as file:
+                    return read(file)
+            except DamagedState as error:
+                reads -= 1
+                if not reads:
+                    raise self._damaged(_state(attempt), str(error)) from error
+                time.sleep(PAUSE)
 
     def _read(self, name: str) -> dict[str, Any]:
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,26 @@ def test_a_file_that_an_ended_trial_lacks_is_missed(swept: Path, name: str) -> N
     (swept / "trial-001" / name).unlink()
     with pytest.raises(StageError, match="is damaged: missing"):
         Journal.of(Storage(swept), 1).check()
+
+
+def test_a_state_that_is_replaced_while_it_is_read_is_no_damage(storage: Storage) -> None:
+    journal = Journal.of(storage, 1)
+    journal.open(1, {})
+    attempt = journal.begin("node")
+    journal.save(attempt, state(1.0))
+    over = threading.Event()
+
+    def train() -> None:
+        epochs = itertools.cycle((1, 200, 3, 100))
+        while not over.is_set():
+            journal.save(attempt, state(*[1.0] * next(epochs)))
+
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train)
+        try:
+            for _ in range(25):
+                assert journal.read().history[0].epoch == 1
+                assert journal.resume() is not None
+        finally:
+            over.set()
+        training.result()
