@@ -32,7 +32,7 @@ def main(dataset: str, only: Sequence[str] = ()) -> None:
     studies = params.studies_of(dataset, only)
     check(project, dataset, studies)
     pages = [page_unit(project, params, dataset, name, study) for name, study in studies.items()]
-    run_units(project, pages)
+    run_units(project, [page for page in pages if not page.done()])
     for name in studies:
         study = read_study(project.study(dataset, name))
         write_file(project.study_metrics(dataset, name), (json.dumps(study.metrics, indent=1) + "\n").encode())

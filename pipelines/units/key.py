@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,16 +43,25 @@ def _closure(modules: tuple[str, ...]) -> set[str]:
 @functools.cache
 def _source(name: str) -> Path | None:
     """Return a module's file, without importing it; None where there is no such module of this project."""
-    room, *below = name.split(".")
-    if room not in ROOMS or any(name == one or name.startswith(f"{one}.") for one in INDIFFERENT):
+    if name.partition(".")[0] not in ROOMS or any(name == one or name.startswith(f"{one}.") for one in INDIFFERENT):
         return None
-    spec = importlib.util.find_spec(room)
-    for place in spec.submodule_search_locations or () if spec else ():
-        path = Path(place, *below)
+    for place in _places(name.rpartition(".")[0]) if "." in name else ():
+        path = Path(place, name.rpartition(".")[2])
         for file in (path / "__init__.py", path.with_suffix(".py")):
             if file.is_file():
                 return file
     return None
+
+
+def _places(package: str) -> list[str]:
+    """Return the folders of a package's modules, without importing it."""
+    if package in sys.modules:
+        return list(getattr(sys.modules[package], "__path__", ()))
+    above, _, name = package.rpartition(".")
+    if above:
+        return [str(Path(place, name)) for place in _places(above)]
+    spec = importlib.util.find_spec(package)
+    return list(spec.submodule_search_locations or ()) if spec else []
 
 
 @functools.cache
