@@ -17,7 +17,7 @@ from tests.faults.swept import Known, Swept, repeated
 
 SUBJECT = "sweep-kills-in-a-row"
 FULL = 20
-LONG, QUICK = 200, 20  # epochs of a trial, at most
+LONG, QUICK = 200, 40  # epochs of a trial, at most
 
 
 def rounds(seed: int, count: int, quick: bool = False) -> Iterator[Outcome]:
