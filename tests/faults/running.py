@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -49,11 +50,11 @@ class Running:
     """A stage that was started; see :meth:`finish` for what it came to."""
 
     def __init__(self, project: Sandbox, command: list[str], mark: str) -> None:
-        self.mark = mark
+        self.mark = f"{mark}-{os.getpid()}"  # another run of the same seed has its own
         self._log = project.root / LOG
         with self._log.open("w") as file:  # no pipe, which what is left behind would hold open
             self._process = subprocess.Popen(
-                command, cwd=project.root, env=project.environment | {MARK: mark}, stdout=file, stderr=file
+                command, cwd=project.root, env=project.environment | {MARK: self.mark}, stdout=file, stderr=file
             )
         self._deadline = time.monotonic() + LONGEST
 
