@@ -143,7 +143,7 @@ def test_nodes_may_join_and_be_killed_while_a_sweep_runs(sandbox: Sandbox, s3: s
 
 
 def test_each_trial_has_a_gpu_to_itself_where_there_are_any(tmp_path: Path) -> None:
-    """Ray is told of two GPUs; a trial that asks for none sees none."""
+    """Ray counts two GPUs here; a trial that asks for none sees none."""
 
     def work(emit: Emit) -> None:
         import ray
