@@ -34,7 +34,7 @@ repro: $(INSTALLED)
 	dvc repro
 	@python -m pipelines.register.next_steps
 
-# A worker for each CPU; TESTS=tests/serving runs a part.
+# A worker more than CPUs; TESTS=tests/serving runs a part.
 test: $(INSTALLED)
 	python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 

@@ -19,23 +19,24 @@ settings.load_profile("tests")
 
 # The slowest files, longest first: one that starts last would run on while the other workers have nothing left.
 SLOWEST = (
-    "test_sweep.py",
     "test_end_to_end.py",
-    "test_studies.py",
-    "test_prepare.py",
-    "test_study_generation.py",
-    "test_export.py",
-    "test_study_subspaces.py",
+    "test_interrupted_sweep.py",
+    "test_cluster.py",
+    "test_sweep.py",
+    "test_lost_node.py",
+    "test_sweep_kills.py",
     "test_export_bottlenecks.py",
-    "test_products.py",
+    "test_tracking_store.py",
+    "test_units.py",
+    "test_dvc_views.py",
+    "test_study_generation.py",
 )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many workers `-n auto` starts: as many as this process has CPUs, none beside it for a single one."""
-    cpus = available_cpus()
-    return 0 if cpus == 1 else min(cpus, 8)
+    """Return how many workers `-n auto` starts: one more than CPUs, since tests of stages wait for other processes."""
+    return min(available_cpus() + 1, 8)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab
-from sandbox import PARAMS, Sandbox
+
+from pipelines.units.storage import Storage
+from tests.pipelines.lab import Lab
+from tests.pipelines.s3 import bucket
+from tests.pipelines.sandbox import PARAMS, Sandbox
 
 
 @pytest.fixture
@@ -36,3 +39,18 @@ def lab(tmp_path: Path) -> Lab:
     made = Lab(tmp_path)
     made.dataset("digits")
     return made
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The URL of a folder on an S3 server."""
+    with bucket() as url:
+        yield url
+
+
+@pytest.fixture(params=["path", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty folder of each kind."""
+    if request.param == "path":
+        return Storage(tmp_path / "folder")
+    return Storage(request.getfixturevalue("s3")) / tmp_path.name

@@ -70,23 +70,49 @@ class Sandbox:
         with (self.root / "params.yaml").open("w") as file:
             YAML().dump({"studies": {}} | params, file)
 
+    def prepare(self) -> None:
+        """Prepare every dataset in this process, which has imported what that needs."""
+        from pipelines.prepare import stage as prepare
+
+        with contextlib.chdir(self.root):
+            for dataset in self.params()["datasets"]:
+                prepare.main(dataset)
+
     def train(self, *experiments: str) -> None:
         """Prepare every dataset; sweep and export its experiments, or those named, in this process.
 
         They come one by one, since one trial alone takes no session of Ray.
         """
         from pipelines.export import stage as export
-        from pipelines.prepare import stage as prepare
         from pipelines.sweep import stage as sweep
 
+        self.prepare()
         with contextlib.chdir(self.root):
-            params = YAML(typ="safe").load((self.root / "params.yaml").read_text())
-            for dataset, named in params["experiments"].items():
-                prepare.main(dataset)
+            for dataset, named in self.params()["experiments"].items():
                 for name in named:
                     if name in experiments or not experiments:
                         sweep.main(dataset, [name])
                         export.main(dataset, [name])
+
+    def params(self) -> dict[str, Any]:
+        """Return the settings."""
+        params: dict[str, Any] = YAML(typ="safe").load((self.root / "params.yaml").read_text())
+        return params
+
+    def break_training(self, line: str) -> None:
+        """Put a line at the start of each epoch of training."""
+        path = self.root / "components" / "training.py"
+        code = path.read_text()
+        start = "        began = time.perf_counter()\n"
+        assert code.count(start) == 1
+        path.write_text(code.replace(start, f"{start}        {line}\n"))
+
+    def slow_training(self, seconds: float) -> Path:
+        """Make an epoch last so much longer for as long as the file that is returned is there."""
+        slow = self.root / "slow"
+        self.break_training(f"time.sleep({seconds} * __import__('os').path.exists({str(slow)!r}))")
+        slow.touch()
+        return slow
 
     def git(self) -> None:
         """Make the folder a git and DVC repository with everything committed."""

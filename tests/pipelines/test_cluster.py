@@ -1,74 +1,49 @@
-"""Stages on a cluster whose nodes share nothing but an S3 server, and one of which is lost."""
+"""Stages on a cluster whose nodes share nothing but an S3 server, and trials that each have a GPU."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.cluster.confined import Emit, confined
-from pipelines.sweep.journal import journals
-from pipelines.sweep.record import TrialRecord, read_record
+from pipelines.evaluate import stage as evaluate
+from pipelines.studies import stage as studies
 from pipelines.units.storage import Storage
 from tests.faults.processes import MARK, left_behind
 from tests.pipelines import unit_works
-from tests.pipelines.nodes import Nodes, wait_for
-from tests.pipelines.s3 import bucket
+from tests.pipelines.nodes import Nodes
 from tests.pipelines.sandbox import PARAMS, Sandbox
+from tests.pipelines.sweeps import results
 
 STAGES = ("sweep", "export", "evaluate", "studies")
-TIMES = ("started", "node", "timestamp", "seconds", "train_items_per_second", "encode_items_per_second")
 
 
 def params_of(storage: str | None) -> dict[str, Any]:
-    """Return settings with a study beside the experiments."""
-    params = copy.deepcopy(PARAMS)
-    linear = copy.deepcopy(params["experiments"]["digits"]["deep"])
-    linear["model"]["network"] = {"kind": "linear"}
-    params["experiments"]["digits"]["linear"] = linear
-    params["studies"] = {"digits": {"subspaces": {"pca": "pca", "linear": "linear"}}}
-    return params | {"storage": storage}
-
-
-def results(root: Path) -> dict[str, Any]:
-    """Return what the stages left, without times and what is derived from them."""
-
-    def timeless(tree: Any) -> Any:
-        if isinstance(tree, dict):
-            return {key: timeless(value) for key, value in tree.items() if key not in TIMES}
-        return [timeless(one) for one in tree] if isinstance(tree, list) else tree
-
-    found = {}
-    for path in sorted(root.rglob("*.json")):
-        if path.relative_to(root).parts[0] in ("runs", "metrics", "studies") and path.name != "unit.json":
-            tree = json.loads(path.read_text())
-            tree.pop("digest", None)  # of a record: it covers the times
-            tree.pop("git_commit", None)
-            found[str(path.relative_to(root))] = timeless(tree)
-    return found
+    """Return settings of three experiments of a trial each, and a study."""
+    deep = copy.deepcopy(PARAMS["experiments"]["digits"]["deep"]) | {"quick": {"epochs": 4, "trials": 1}}
+    linear = deep | {"model": deep["model"] | {"network": {"kind": "linear"}}}
+    experiments = {"pca": PARAMS["experiments"]["digits"]["pca"], "linear": linear, "deep": deep}
+    studies = {"subspaces": {"pca": "pca", "linear": "linear"}}
+    return PARAMS | {"experiments": {"digits": experiments}, "studies": {"digits": studies}, "storage": storage}
 
 
 @pytest.fixture(scope="module")
 def alone(make_sandbox: Callable[[], Sandbox]) -> dict[str, Any]:
-    """Results of the stages on this machine alone, on a Ray of their own."""
+    """Results of the stages without Ray, one unit after the other."""
     sandbox = make_sandbox()
     sandbox.write_params(params_of(None))
-    for stage in ("prepare", *STAGES):
-        sandbox.stage(stage, "digits")
+    sandbox.train()
+    with contextlib.chdir(sandbox.root):
+        for name in ("pca", "linear", "deep"):
+            evaluate.main("digits", [name])
+        studies.main("digits")
     return results(sandbox.root)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    with bucket() as url:
-        yield url
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces need root")
@@ -77,7 +52,7 @@ def test_nodes_without_a_shared_folder_come_to_the_same_results(
 ) -> None:
     """Neither node sees the project or this code: code and inputs travel by Ray, journals by S3."""
     sandbox.write_params(params_of(s3))
-    sandbox.stage("prepare", "digits")
+    sandbox.prepare()
     token = sandbox.root.with_name(f"{sandbox.root.name}-token")
     token.write_text("0123456789abcdef" * 4)
     tokens = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
@@ -88,7 +63,7 @@ def test_nodes_without_a_shared_folder_come_to_the_same_results(
         nodes.start()
         printed = [sandbox.stage(stage, "digits", RAY_ADDRESS=nodes.address, **tokens).stdout for stage in STAGES]
         sandbox.write_params(params_of(None) | {"seed": 1})
-        sandbox.stage("prepare", "digits")
+        sandbox.prepare()
         unseen = sandbox.stage("sweep", "digits", fails=True, RAY_ADDRESS=nodes.address, **tokens)
         sandbox.write_params(params_of(s3))
     assert left_behind("own-files") == ()
@@ -99,47 +74,6 @@ def test_nodes_without_a_shared_folder_come_to_the_same_results(
     assert "to epoch" not in unseen.stdout
     assert results(sandbox.root) == alone
     assert not (Storage(s3) / "sweeps").names()
-
-
-def test_nodes_may_join_and_be_killed_while_a_sweep_runs(sandbox: Sandbox, s3: str) -> None:
-    """A second node joins, is used, and is killed in the middle of a trial: the same record, no epoch run twice."""
-    epochs = 120
-    training = sandbox.root / "components" / "training.py"
-    start = "        began = time.perf_counter()\n"
-    assert training.read_text().count(start) == 1
-    training.write_text(training.read_text().replace(start, f"{start}        time.sleep(0.2)\n"))  # time to join
-    params = copy.deepcopy(PARAMS)
-    deep = params["experiments"]["digits"]["deep"] | {"quick": {"epochs": epochs, "trials": 4}}
-    params["experiments"] = {"digits": {"deep": deep}}
-    sandbox.write_params(params)
-    sandbox.stage("prepare", "digits")
-    sandbox.stage("sweep", "digits")
-    undisturbed = results(sandbox.root)
-    storage = Storage(s3) / "killed"
-    sandbox.write_params(params | {"storage": storage.url})
-    subprocess.run(["rm", "-rf", sandbox.root / "runs"], check=True)
-
-    def known() -> dict[int, TrialRecord]:
-        sweeps = storage / "sweeps"
-        found = [journal for name in sweeps.names() for journal in journals(sweeps / name) if journal.exists()]
-        return {trial.number: trial for trial in (journal.read() for journal in found)}
-
-    with Nodes(sandbox, {MARK: "killed-node", "RAY_AUTH_MODE": "disabled"}) as nodes:
-        nodes.start()
-        environment = sandbox.environment | {"RAY_ADDRESS": nodes.address, "RAY_AUTH_MODE": "disabled"}
-        command = [sys.executable, "-m", "pipelines.sweep", "digits"]
-        process = subprocess.Popen(command, cwd=sandbox.root, env=environment | {MARK: "killed-node"})
-        wait_for(lambda: any(trial.history for trial in known().values()))
-        joined = nodes.start()
-        wait_for(lambda: len({trial.node for trial in known().values() if trial.history}) == 2, seconds=60)
-        nodes.kill(joined)
-        before = known()
-        assert process.wait(240) == 0
-        after = read_record(sandbox.root / "runs" / "digits" / "deep")
-    assert left_behind("killed-node") == ()
-    assert results(sandbox.root) == undisturbed
-    for number, trial in before.items():
-        assert after.trials[number - 1].history[: len(trial.history)] == trial.history
 
 
 def test_each_trial_has_a_gpu_to_itself_where_there_are_any(tmp_path: Path) -> None:

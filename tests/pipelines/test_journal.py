@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from pipelines.project import StageError
 from pipelines.sweep.journal import Journal, Superseded, journals
 from pipelines.sweep.record import EpochRecord
 from pipelines.units.storage import Storage
-from tests.pipelines.s3 import bucket
 
 
 def state(*values: float) -> State:
@@ -27,19 +25,6 @@ def state(*values: float) -> State:
         for n, value in enumerate(values, 1)
     ]
     return State({"model.a": torch.ones(2), "best.a": torch.ones(2)}, {"epoch": len(values), "history": history})
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    with bucket() as url:
-        yield url
-
-
-@pytest.fixture(params=["path", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "path":
-        return Storage(tmp_path / "sweep")
-    return Storage(request.getfixturevalue("s3")) / tmp_path.name
 
 
 def test_a_trial_goes_on_from_the_last_epoch_that_any_attempt_kept(storage: Storage) -> None:

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines.units.storage import Storage
-from tests.pipelines.s3 import bucket
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    with bucket() as url:
-        yield url
-
-
-@pytest.fixture(params=["path", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """An empty folder of each kind."""
-    if request.param == "path":
-        return Storage(tmp_path / "folder")
-    return Storage(request.getfixturevalue("s3")) / tmp_path.name
 
 
 def test_a_file_is_read_as_it_was_written_and_replaced_whole(storage: Storage) -> None:

@@ -15,7 +15,6 @@ from pipelines.units.run import run_units
 from pipelines.units.storage import Storage
 from pipelines.units.unit import Unit, delete_others, result_key, write_result
 from tests.pipelines import unit_works
-from tests.pipelines.s3 import bucket
 
 
 @pytest.fixture
@@ -98,23 +97,22 @@ def test_a_single_unit_runs_here_and_its_failure_leaves_the_old_result(project: 
     assert json.loads((place / "unit.json").read_text())["key"] == "1"
 
 
-def test_parts_may_lie_on_s3_and_are_kept_there(project: Project, tmp_path: Path) -> None:
+def test_parts_may_lie_on_s3_and_are_kept_there(project: Project, tmp_path: Path, s3: str) -> None:
     (tmp_path / "extra").mkdir()
     (tmp_path / "extra" / "given.txt").write_text("given")
-    with bucket() as url:
-        parts = tuple(Unit(f"part-{n}", f"p{n}", unit_works.write, Storage(url) / n, {"text": n}) for n in "12")
+    parts = tuple(Unit(f"part-{n}", f"p{n}", unit_works.write, Storage(s3) / n, {"text": n}) for n in "12")
 
-        def page(**settings: Any) -> Unit:
-            inputs = {"parts": parts, "extra": tmp_path / "extra"}
-            return Unit("page", str(settings), unit_works.join, tmp_path / "page", settings, inputs)
+    def page(**settings: Any) -> Unit:
+        inputs = {"parts": parts, "extra": tmp_path / "extra"}
+        return Unit("page", str(settings), unit_works.join, tmp_path / "page", settings, inputs)
 
-        run_units(project, [page(separator="+")])
-        assert (tmp_path / "page" / "result.txt").read_text() == "1+2+given"
-        kept = {n: (Storage(url) / n).read("unit.json") for n in "12"}
-        shutil.rmtree(tmp_path / "page")
-        run_units(project, [page(separator="-")])
-        assert (tmp_path / "page" / "result.txt").read_text() == "1-2-given"
-        assert {n: (Storage(url) / n).read("unit.json") for n in "12"} == kept
+    run_units(project, [page(separator="+")])
+    assert (tmp_path / "page" / "result.txt").read_text() == "1+2+given"
+    kept = {n: (Storage(s3) / n).read("unit.json") for n in "12"}
+    shutil.rmtree(tmp_path / "page")
+    run_units(project, [page(separator="-")])
+    assert (tmp_path / "page" / "result.txt").read_text() == "1-2-given"
+    assert {n: (Storage(s3) / n).read("unit.json") for n in "12"} == kept
 
 
 def test_results_of_what_is_no_longer_asked_for_are_deleted(tmp_path: Path) -> None:
