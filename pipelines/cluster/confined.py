@@ -60,16 +60,15 @@ def confined(work: Callable[[Emit], None], log: Path, *, uses_ray: bool = False)
     os.close(lines_out)
     os.close(lifeline)
     last: tuple[str, Any] = ("lost", "")
+    guarded = os.pidfd_open(guard)
     try:
-        with os.fdopen(lines_in, encoding="utf-8") as lines:
-            for line in lines:
-                if not line.endswith("\n"):
-                    break  # cut off by a kill
-                last = kind, value = json.loads(line)
-                if kind == "emitted":
-                    yield value
+        for line in _lines(lines_in, guarded):
+            last = kind, value = json.loads(line)
+            if kind == "emitted":
+                yield value
     finally:
-        os.close(ours)
+        for end in (guarded, lines_in, ours):
+            os.close(end)
         os.waitid(os.P_PID, guard, os.WEXITED | os.WNOWAIT)  # not reaped yet: its id stays that of its session
         _kill_session(guard)  # the guard may have been killed itself
         _, status = os.waitpid(guard, 0)
@@ -84,7 +83,15 @@ def confined(work: Callable[[Emit], None], log: Path, *, uses_ray: bool = False)
 
 
 VITAL_GONE = 64
-_ENDS = {VITAL_GONE: "a process that it needs was killed"}
+_ENDS = {VITAL_GONE: "a process that it needs was killed", -signal.SIGKILL: "its guard was killed"}
+
+
+def _lines(source: int, guarded: int) -> Generator[bytes]:
+    """Yield the whole lines of a pipe, until its end or the guard's: without a guard nothing would end the work."""
+    rest = b""
+    while source in select.select([source, guarded], [], [])[0] and (read := os.read(source, 2**16)):
+        *lines, rest = (rest + read).split(b"\n")
+        yield from lines
 
 
 def _guard(

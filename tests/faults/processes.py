@@ -53,18 +53,18 @@ def marked(mark: str) -> dict[int, str]:
 
 
 def victims(mark: str, victim: str) -> list[int]:
-    """Return the processes of a stage that one of VICTIMS stands for; a stage is started by this process."""
+    """Return the processes of a stage that one of VICTIMS stands for; a stage is started by this process.
+
+    A client outlives its guard, and then stands for it too.
+    """
     processes = found(mark)
     if victim in CALLED:
         return sorted(pid for pid, process in processes.items() if re.search(CALLED[victim], process.command))
-    line = {os.getpid()}
-    for _ in range(FORKED.index(victim) + 1):
-        commands = {processes[pid].command for pid in line if pid in processes}
-        line = {
-            pid for pid, process in processes.items()
-            if process.parent in line and (not commands or process.command in commands)
-        }  # fmt: skip
-    return sorted(line)
+    drivers = {pid for pid, process in processes.items() if process.parent == os.getpid()}
+    commands = {processes[pid].command for pid in drivers}
+    forked = {pid for pid, process in processes.items() if process.command in commands} - drivers
+    guards = {pid for pid in forked if processes[pid].parent in drivers}
+    return sorted({"driver": drivers, "guard": guards or forked, "client": forked - guards}[victim])
 
 
 def kill(pid: int) -> bool:

@@ -34,6 +34,12 @@ def test_confined_work_hands_on_what_it_emits_and_how_it_ended(tmp_path: Path, m
         subprocess.Popen(["sleep", "60"], env=os.environ | {MARK: "confined"})
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def loses_its_guard(emit: Emit) -> None:
+        subprocess.Popen(["sleep", "60"], env=os.environ | {MARK: "unguarded"})
+        emit("begun")
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+
     assert list(confined(lambda emit: emit({"a": 1}), log)) == [{"a": 1}]
     events = confined(refuses, log)
     assert next(events) == [1, "two"]
@@ -42,6 +48,11 @@ def test_confined_work_hands_on_what_it_emits_and_how_it_ended(tmp_path: Path, m
     with pytest.raises(Lost, match="ended by signal 9"):
         list(confined(dies, log))
     assert left_behind("confined", grace=0) == ()
+    events = confined(loses_its_guard, log)
+    assert next(events) == "begun"
+    with pytest.raises(Lost, match="its guard was killed"):
+        next(events)
+    assert left_behind("unguarded", grace=0) == ()
     with pytest.raises(Lost, match="ValueError: x"):
         list(confined(raises, log))
     monkeypatch.setattr(module, "VITAL", ("sleep",))
