@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import torch
+
 from components.data import open_dataset
 from pipelines.cluster.confined import Emit
 from pipelines.project import Project, StageError
@@ -77,6 +79,8 @@ class Swept:
         project = Project(self.sandbox.root, self.sandbox.root)
         data = open_dataset(project.data("digits"))
         sweeps = sweeps_of(project, load_params(project), "digits", (), data)
+
+        torch.set_num_threads(1)  # as in a worker: sums of other parts round otherwise
 
         def train(sweeps: list[Sweep], lineup: Lineup, emit: Emit) -> None:
             while (config := lineup.next()) is not None:
