@@ -1,4 +1,4 @@
-"""CPUs that a process may use, by its affinity mask and the quotas of its cgroups."""
+"""CPUs that a process may use, by PYTHON_CPU_COUNT, its affinity mask and the quotas of its cgroups."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from pathlib import Path
 
 
 def available_cpus(membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the CPUs that this process may use: by its affinity mask and its cgroups' quotas, at least 1.
+    """Return the CPUs that this process may use, at least 1.
+
+    That is PYTHON_CPU_COUNT where it is a number, which Python itself heeds from 3.13 on; else what its affinity mask
+    and its cgroups' quotas leave.
 
     Args:
         membership: the file that names this process's cgroups.
         mounts: where the kernel shows cgroups, version 2 or 1.
     """
+    if (wanted := os.environ.get("PYTHON_CPU_COUNT", "")).isdecimal():
+        return max(1, int(wanted))
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([allowed, *(int(quota) for quota in _cpu_quotas(membership, mounts))]))
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from components.data import open_dataset
 from pipelines.cluster.confined import Emit, Lost, confined
@@ -55,6 +56,10 @@ def main(dataset: str, only: Sequence[str] = ()) -> None:
         raise StageError("\n  ".join([f"{len(failed)} of {len(waiting)} sweeps failed:", *lines]))
 
 
+class Terminated(BaseException):
+    """SIGTERM came. No KeyboardInterrupt: of one, Python may make an exit by SIGINT even where it was handled."""
+
+
 @contextmanager
 def terminable(dataset: str) -> Iterator[None]:
     """Let SIGTERM end a stage as an interrupt from the keyboard does: in one line.
@@ -63,10 +68,14 @@ def terminable(dataset: str) -> Iterator[None]:
         StageError: one of them came.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise StageError(f"sweep of {dataset}: cut off; its journals are kept: run it again to go on") from None
     finally:
         for number, handler in before.items():

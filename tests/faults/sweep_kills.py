@@ -40,7 +40,7 @@ def undisturbed(swept: Swept) -> dict[str, Any]:
 
 def trained_here(swept: Swept) -> dict[str, Any]:
     """Return the records that the sweep comes to without Ray, which is quicker; nothing is left of it."""
-    swept.train_here()
+    swept.sandbox.train_here()
     return taken(swept)
 
 

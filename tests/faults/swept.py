@@ -14,20 +14,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import torch
-
-from components.data import open_dataset
-from pipelines.cluster.confined import Emit
-from pipelines.project import Project, StageError
-from pipelines.settings.params import load_params
-from pipelines.sweep import stage
+from pipelines.project import StageError
 from pipelines.sweep.journal import journals
-from pipelines.sweep.lineup import Lineup
-from pipelines.sweep.plan import Sweep, sweeps_of
 from pipelines.sweep.record import RECORD, TrialRecord, read_record
-from pipelines.sweep.trial import train_segment
 from pipelines.units.storage import Storage
 from tests.faults.running import Ended, Running
 from tests.pipelines.sandbox import Sandbox
@@ -73,22 +63,6 @@ class Swept:
     def run(self, mark: str) -> Ended:
         """Run the sweep undisturbed."""
         return self.start(mark).finish()
-
-    def train_here(self) -> None:
-        """Come to the same records in this process, one trial after the other, without Ray."""
-        project = Project(self.sandbox.root, self.sandbox.root)
-        data = open_dataset(project.data("digits"))
-        sweeps = sweeps_of(project, load_params(project), "digits", (), data)
-
-        torch.set_num_threads(1)  # as in a worker: sums of other parts round otherwise
-
-        def train(sweeps: list[Sweep], lineup: Lineup, emit: Emit) -> None:
-            while (config := lineup.next()) is not None:
-                train_segment(config, data=data.folder, node="", tell=lambda metrics: None)
-                lineup.ended(config)
-
-        with patch.object(stage, "_share_out", train):
-            stage.train_lineup(sweeps, "none", lambda event: None)
 
     def forget(self) -> None:
         """Delete all that earlier rounds left."""

@@ -11,6 +11,7 @@ from items.cpus import available_cpus
 @pytest.fixture(autouse=True)
 def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.delenv("PYTHON_CPU_COUNT", raising=False)
 
 
 def cgroups(tmp_path: Path, membership: str, **files: str) -> tuple[Path, Path]:
@@ -20,6 +21,14 @@ def cgroups(tmp_path: Path, membership: str, **files: str) -> tuple[Path, Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     return tmp_path / "cgroup", tmp_path / "fs"
+
+
+@pytest.mark.parametrize(("wanted", "cpus"), [("3", 3), ("0", 1), ("default", 8), ("", 8)])
+def test_pythons_own_variable_counts_before_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, cpus: int
+) -> None:
+    monkeypatch.setenv("PYTHON_CPU_COUNT", wanted)
+    assert available_cpus(tmp_path / "none", tmp_path) == cpus
 
 
 def test_affinity_counts_where_there_is_no_cgroup(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from ruamel.yaml import YAML
 
@@ -62,6 +63,8 @@ class Sandbox:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DVC_NO_ANALYTICS": "1",
             "GIT_CONFIG_GLOBAL": "/dev/null",
+            # A Ray of its own starts a worker for each CPU, of which each imports torch: most of a small stage's time.
+            "PYTHON_CPU_COUNT": "1",
         }
         self.environment.pop("PYTHONPATH", None)
 
@@ -93,6 +96,31 @@ class Sandbox:
                     if name in experiments or not experiments:
                         sweep.main(dataset, [name])
                         export.main(dataset, [name])
+
+    def train_here(self) -> None:
+        """Come to the records that a sweep of digits has, in this process, one trial after the other, without Ray."""
+        import torch
+
+        from components.data import open_dataset
+        from pipelines.cluster.confined import Emit
+        from pipelines.project import Project
+        from pipelines.settings.params import load_params
+        from pipelines.sweep import stage
+        from pipelines.sweep.lineup import Lineup
+        from pipelines.sweep.plan import Sweep, sweeps_of
+        from pipelines.sweep.trial import train_segment
+
+        project = Project(self.root, self.root)
+        data = open_dataset(project.data("digits"))
+        torch.set_num_threads(1)  # as in a worker: sums of other parts round otherwise
+
+        def train(sweeps: list[Sweep], lineup: Lineup, emit: Emit) -> None:
+            while (config := lineup.next()) is not None:
+                train_segment(config, data=data.folder, node="", tell=lambda metrics: None)
+                lineup.ended(config)
+
+        with patch.object(stage, "_share_out", train):
+            stage.train_lineup(sweeps_of(project, load_params(project), "digits", (), data), "none", lambda event: None)
 
     def params(self) -> dict[str, Any]:
         """Return the settings."""

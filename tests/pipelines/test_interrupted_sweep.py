@@ -27,7 +27,7 @@ from tests.pipelines.sweeps import (
 
 
 def test_a_sweep_cut_off_and_then_killed_goes_on_where_it_was(sandbox: Sandbox) -> None:
-    trials, epochs = 3, 150
+    trials, epochs = 3, 90
     sandbox.write_params(long_sweep(epochs, trials))
     sandbox.prepare()
     environment = sandbox.environment | {MARK: "killed", "RAY_AUTH_MODE": "disabled"}
@@ -116,11 +116,11 @@ def test_faults_of_the_machine_and_of_trials_keep_to_their_own(sandbox: Sandbox)
 
     def searched(*rates: float, **sweep: int) -> dict[str, Any]:
         training = batch | {"learning_rate": {"choice": list(rates)}}
-        quick = {"epochs": 2, "trials": 2}
+        quick = {"epochs": 2, "trials": len(rates)}
         return copy.deepcopy(deep) | {"model": deep["model"] | {"training": training}, "quick": quick, "sweep": sweep}
 
     params["experiments"]["digits"] = {
-        "diverging": searched(1e30, 2e30),
+        "diverging": searched(1e30),
         "mixed": searched(1e-3, 1e25),
         "failing": searched(0.011, 0.012, first_rung=2),
         "unlucky": searched(0.003, 0.021, first_rung=2),
@@ -150,9 +150,6 @@ def test_faults_of_the_machine_and_of_trials_keep_to_their_own(sandbox: Sandbox)
     unlucky = {(t.parameters[RATE], t.status) for t in journaled(sandbox) if t.parameters.get(RATE) in (0.003, 0.021)}
     assert unlucky == {(0.003, "finished"), (0.021, "running")}
 
-    sandbox.break_training("pass")
-    code = (sandbox.root / "components" / "training.py").read_text()
-    (sandbox.root / "components" / "training.py").write_text(code.replace("raise OSError(28", "(28"))
     again = sandbox.stage("sweep", "digits", "--only", "diverging", fails=True)
     assert "digits-diverging: no trial came to a result" in again.stderr
     assert "trial 1 diverged: " in again.stderr

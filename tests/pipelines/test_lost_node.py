@@ -23,7 +23,7 @@ def test_nodes_may_join_and_be_killed_while_a_sweep_runs(sandbox: Sandbox, s3: s
     sandbox.prepare()
     slow = sandbox.slow_training(0.2)  # long enough for a node to join
     slow.unlink()
-    sandbox.stage("sweep", "digits")
+    sandbox.train_here()
     undisturbed = results(sandbox.root)
     storage = Storage(s3) / "killed"
     sandbox.write_params(params | {"storage": storage.url})
