@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.contract import squared_error
+from components.likelihoods import SquaredError
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from items.spec import ItemSpec
@@ -73,7 +73,7 @@ class Work:
         """Return the squared error an item that a trained network makes: all loops must come to about the same."""
         with torch.no_grad():
             items = self.floats[:1024].to("cuda" if torch.cuda.is_available() else "cpu")
-            return float(squared_error(items, rebuild(items).reshape(items.shape)))
+            return float(SquaredError().errors(items, rebuild(items).reshape(items.shape)).mean())
 
 
 @dataclass(frozen=True)

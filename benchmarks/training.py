@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from benchmarks.loops import Pass, Work, autoencoders, bare, installed, ours, pythae
+from components.batches import as_tensor
 from components.data import DataError, open_dataset
-from components.training import as_tensor
 
 PEERS = ("pythae", "autoencoders")
 LOOPS: dict[str, Callable[[Work], Pass]] = {

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.contract import cross_entropies
+from components.likelihoods import Bernoulli
 from components.models.autoencoder import Autoencoder
 from components.settings import SettingError
 
@@ -66,8 +66,8 @@ def compute_bounds(model: Autoencoder, items: Tensor, samples: int, seed: int) -
     Raises:
         SettingError: the model gives items no likelihood, or its bottleneck no distribution of codes.
     """
-    if model.reconstruction != "bernoulli":
-        raise SettingError("reconstruction", model.reconstruction, "must be bernoulli: else items have no likelihood")
+    if not isinstance(model.likelihood, Bernoulli):
+        raise SettingError("likelihood.kind", model.likelihood.kind, "must be bernoulli: items are 0 and 1 here")
     model.eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -102,7 +102,7 @@ def _compute_batch(model: Autoencoder, binary: Tensor, samples: int) -> tuple[Te
     errors, totals = [], []
     for _ in range(samples):
         code, log_ratio = posterior.draw()
-        errors.append(cross_entropies(binary, model.decoder(code)))
+        errors.append(model.likelihood.errors(binary, model.decoder(code)))
         totals.append(errors[-1] + log_ratio)
     multi_sample = math.log(samples) - torch.stack(totals).neg().logsumexp(0)
     return torch.stack(errors).mean(0), posterior.divergence, multi_sample, posterior.mean

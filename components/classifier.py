@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.batches import as_tensor
 from components.contract import Epoch, Model, TrainingRun
 from components.pretraining import Stack
 from components.state import State
-from components.training import TrainingSettings, as_tensor, descend
+from components.training import TrainingSettings, descend
 from items.code import CodeSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]

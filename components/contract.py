@@ -5,16 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.batches import RawItems
 from components.state import State
 from items.code import CodeSpec
-from items.spec import ItemSpec
+from items.spec import TINY, ItemSpec
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class TrainingRun:
     """The items that a model is fitted on, and for how long.
 
     Attributes:
-        train: raw items (items, *item.shape), read-only and memory-mapped ones too.
+        train: raw items (items, *item.shape), read-only and memory-mapped ones too, or sparse rows.
         validation: raw items that no gradient sees.
         epochs: passes over `train`; closed-form models take one.
         seed: of initial weights, order, and noise.
     """
 
-    train: np.ndarray[Any, Any]
-    validation: np.ndarray[Any, Any]
+    train: RawItems
+    validation: RawItems
     epochs: int
     seed: int
 
@@ -97,6 +97,11 @@ class Model(Trainable):
     item: ItemSpec
     code: CodeSpec
 
+    @property
+    def rebuilds(self) -> Literal["items", "chances"]:
+        """What :meth:`decode` gives, see :class:`components.likelihoods.Likelihood`."""
+        return "items"
+
     @abstractmethod
     def fit(self, run: TrainingRun, resume: State | None = None) -> Iterator[Epoch]:
         """Train, yielding after each epoch; from `resume` on where one is given, bit for bit as if never stopped."""
@@ -114,7 +119,7 @@ class Model(Trainable):
         return codes
 
     def decode(self, codes: Tensor) -> Tensor | None:
-        """Return items (batch, *item.shape), float32, images in 0-1; None where the model cannot rebuild."""
+        """Return what was rebuilt (batch, *item.shape), float32, images in 0-1; None where the model cannot."""
         return None
 
     def choice_gaps(self, items: Tensor, codes: Tensor) -> Tensor | None:
@@ -127,26 +132,23 @@ class Model(Trainable):
 
 
 class Scaling(nn.Module):
-    """Raw items to the numbers that a network takes: bytes to 0-1, float32 as they are."""
+    """Raw items to the numbers that a network takes, see :meth:`ItemSpec.scaled`."""
+
+    weights: Tensor
 
     def __init__(self, item: ItemSpec) -> None:
         super().__init__()
-        self.divisor = 255.0 if item.dtype == "uint8" else 1.0
+        self.scale = item.scale
+        if self.scale == "tf_idf":  # a part of what an item is, so no trained state
+            self.register_buffer("weights", torch.from_numpy(item.word_weights), persistent=False)
 
     def forward(self, items: Tensor) -> Tensor:
         """Scale (batch, *item.shape) to float32."""
-        return items.to(torch.float32) / self.divisor
-
-
-def squared_error(items: Tensor, rebuilt: Tensor) -> Tensor:
-    """Return the squared error, summed over an item's values and averaged over items (batch, ...)."""
-    return (items - rebuilt).square().flatten(1).sum(1).mean()
-
-
-def cross_entropies(items: Tensor, logits: Tensor) -> Tensor:
-    """Return the cross-entropy between values in 0-1 and Bernoulli variables of these logits, both (batch, ...).
-
-    In nats, summed over an item's values, (batch,). Where the values are 0 and 1 it is the negative log-likelihood.
-    """
-    each = F.binary_cross_entropy_with_logits(logits.float(), items.float(), reduction="none")
-    return each.flatten(1).sum(1)
+        numbers = items.to(torch.float32)
+        match self.scale:
+            case "bytes":
+                return numbers / 255.0
+            case "tf_idf":
+                return F.normalize(numbers * self.weights, dim=1, eps=TINY)
+            case _:
+                return numbers

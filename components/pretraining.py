@@ -19,13 +19,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from components.batches import Batches, RawItems
 from components.contract import Epoch, Scaling, TrainingRun
 from components.corruptions import CorruptionSettings, NoCorruption
 from components.models.tied import TiedAutoencoder
 from components.networks.mlp import Activation
 from components.penalties import ContractiveSettings
 from components.settings import Settings
-from components.training import TrainingSettings, as_tensor
+from components.training import TrainingSettings
 from items.spec import ItemSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -55,7 +56,7 @@ class StackSettings(Settings):
         penalties = () if self.contractive is None else (ContractiveSettings(weight=self.contractive),)
         parts = (self.activation, self.pretraining, self.corruption, penalties)
         autoencoders = []
-        sees, within_unit = item, item.dtype == "uint8"
+        sees, within_unit = item, item.scale == "bytes"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for width in self.layers:
@@ -112,9 +113,9 @@ def pretrain(stack: Stack, run: TrainingRun) -> Iterator[LayerEpoch]:
 
 
 @torch.no_grad()
-def encoded(autoencoder: TiedAutoencoder, items: Array) -> Array:
+def encoded(autoencoder: TiedAutoencoder, items: RawItems) -> Array:
     """Return the codes (n, width) of raw items (n, *item.shape)."""
     autoencoder.eval()
     device = next(autoencoder.parameters()).device
-    chunks = torch.split(as_tensor(items), CHUNK)
-    return torch.cat([autoencoder.encode(chunk.to(device)).cpu() for chunk in chunks]).numpy()
+    chunks = Batches.of(items, device).split(CHUNK)
+    return torch.cat([autoencoder.encode(chunk).cpu() for chunk in chunks]).numpy()

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from components.batches import Batches
 from components.contract import Epoch, Trainable, TrainingRun
 from components.settings import SettingError, Settings
-from components.training import MEASURE_BATCH, TrainingSettings, as_tensor, descend
+from components.training import MEASURE_BATCH, TrainingSettings, descend
 
 SMOOTHING = 50.0  # items that a position's frequencies borrow from all positions'
 
@@ -121,7 +122,7 @@ class PixelCNN(Trainable):
 
     def fit(self, run: TrainingRun) -> Iterator[Epoch]:
         """Count the training codes (n, positions), int64, then train; metrics are in bits an item."""
-        self.log_shares.copy_(PositionFrequencies(as_tensor(run.train), self.levels).log_shares)
+        self.log_shares.copy_(PositionFrequencies(Batches.of(run.train).rows(slice(None)), self.levels).log_shares)
         yield from descend(self, self.settings.training, run)
 
     def losses(self, items: Tensor) -> dict[str, Tensor]:

@@ -11,22 +11,20 @@ import contextlib
 import functools
 import math
 import time
-import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.optim.swa_utils import get_swa_multi_avg_fn
 
+from components.batches import Batches
 from components.codebook_use import code_counts, codebook_metrics
 from components.contract import Epoch, Model, Trainable, TrainingRun
 from components.settings import Settings
 from components.state import State
 
-BLOCK = 64  # batches gathered at once: large enough to be quick, small enough to stay a fraction of the data
 STARTED = 4096  # items that a model is initialized from
 MEASURE_BATCH = 1024
 WARMUP, DECAY = 0.05, 0.5  # shares of the steps after which the learning rate is constant, and falls
@@ -92,7 +90,7 @@ def descend(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    train, validation = as_tensor(run.train, device), as_tensor(run.validation, device)
+    train, validation = Batches.of(run.train, device), Batches.of(run.validation, device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
@@ -109,13 +107,13 @@ def descend(
             order = torch.randperm(len(train), device=device)
             if epoch == 1:
                 with torch.no_grad():
-                    model.initialize(train[order[:STARTED]])
+                    model.initialize(train.rows(order[:STARTED]))
             model.anneal((epoch - 1) / max(1, run.epochs - 1))
             model.train()
             totals = torch.zeros((), device=device)  # the loss's terms, each summed over items
             step = (epoch - 1) * steps_per_epoch
             average = _Average(model) if settings.averages_at(epoch / run.epochs) else None
-            for batch in _batches(train, order, settings.batch_size):
+            for batch in train.shuffled(order, settings.batch_size):
                 for group in optimizer.param_groups:
                     group["lr"] = settings.learning_rate_at(step / steps)
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -175,15 +173,15 @@ class _Average:
 
 
 @torch.no_grad()
-def measure(model: Trainable, items: Tensor) -> dict[str, float]:
-    """Return the means of a model's losses and metrics over raw items (n, *item.shape), and the use of codebooks.
+def measure(model: Trainable, items: Batches) -> dict[str, float]:
+    """Return the means of a model's losses and metrics over raw items, and the use of codebooks.
 
     Each item goes through the model once. `loss` is the sum of the losses.
     """
     model.eval()
     totals: dict[str, float] = {}
     counts: Any = None
-    for batch in torch.split(items, MEASURE_BATCH):
+    for batch in items.split(MEASURE_BATCH):
         found = model.validate(batch)
         loss = torch.stack(list(found.losses.values())).sum()
         for name, value in {**found.losses, "loss": loss, **found.metrics}.items():
@@ -193,19 +191,6 @@ def measure(model: Trainable, items: Tensor) -> dict[str, float]:
             counts = used if counts is None else counts + used
     means = {name: total / len(items) for name, total in totals.items()}
     return means if counts is None else means | codebook_metrics(counts)
-
-
-def as_tensor(items: np.ndarray[Any, Any], device: torch.device | None = None) -> Tensor:
-    """Return an array as a tensor over the same memory (a copy on the device where that is not the CPU)."""
-    with warnings.catch_warnings():
-        # Shared and memory-mapped arrays are read-only, and nothing here writes to them.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(items).to(device or "cpu")
-
-
-def _batches(items: Tensor, order: Tensor, size: int) -> Iterator[Tensor]:
-    for block in torch.split(order, size * BLOCK):
-        yield from torch.split(items[block], size)
 
 
 def _state(model: Trainable, optimizer: torch.optim.Optimizer, epoch: int) -> State:

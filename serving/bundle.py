@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from items.cpus import available_cpus
+from items.sparse import SparseRows
 from serving.manifest import MANIFEST, BundleError, Graph, Manifest, TensorSpec, read_manifest
 from serving.registry import is_registry_uri, resolve
 from serving.sessions import open_session
@@ -80,8 +81,8 @@ class Bundle:
         shape = _tensor(self.manifest, "encoder", "embedding" if self.discrete else "codes").shape
         return math.prod(size for size in shape[1:] if size is not None)
 
-    def encode(self, items: NDArray[Any], batch_size: int = BATCH_SIZE) -> NDArray[Any]:
-        """Encode raw items (n, *item shape) to codes (n, *code shape).
+    def encode(self, items: NDArray[Any] | SparseRows, batch_size: int = BATCH_SIZE) -> NDArray[Any]:
+        """Encode raw items (n, *item shape) to codes (n, *code shape); of sparse rows, a batch at a time is dense.
 
         Raises:
             BundleError: the items' dtype or shape is not what the bundle takes.
@@ -89,7 +90,7 @@ class Bundle:
         self._check_items(items)
         return _run(self._encoder, "codes", items, batch_size, _tensor(self.manifest, "encoder", "codes"))
 
-    def embed(self, items: NDArray[Any], batch_size: int = BATCH_SIZE) -> NDArray[Any]:
+    def embed(self, items: NDArray[Any] | SparseRows, batch_size: int = BATCH_SIZE) -> NDArray[Any]:
         """Encode raw items (n, *item shape) to float32 features (n, feature_dimensions).
 
         The features of a real code are the code itself, those of a discrete code its codebook vectors, concatenated.
@@ -119,7 +120,7 @@ class Bundle:
         graph = _graph(self.manifest, "decoder")
         return open_session(self.folder / graph.file, graph, self.threads)
 
-    def _check_items(self, items: NDArray[Any]) -> None:
+    def _check_items(self, items: NDArray[Any] | SparseRows) -> None:
         item = self.manifest.item
         if items.ndim == 0 or items.shape[1:] != item.shape:
             raise BundleError(f"items have shape {items.shape[1:]}, the bundle {self.name} takes {item.shape}")
@@ -143,7 +144,11 @@ class Bundle:
 
 
 def _run(
-    session: onnxruntime.InferenceSession, output: str, values: NDArray[Any], batch_size: int, spec: TensorSpec
+    session: onnxruntime.InferenceSession,
+    output: str,
+    values: NDArray[Any] | SparseRows,
+    batch_size: int,
+    spec: TensorSpec,
 ) -> NDArray[Any]:
     """Return a graph's output (n, ...) for values (n, ...), batch after batch."""
     if batch_size < 1:

@@ -1,4 +1,4 @@
-"""Inputs of every kind: an .npy array, a folder of images, a Parquet file."""
+"""Inputs of every kind: an .npy array, a folder of images or texts, a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from serving.arrays import ArrayFile
 from serving.batches import Batch, InputError, Skipped, Source, batches
 from serving.folders import FolderOfImages
 from serving.tables import ParquetOfImages
+from serving.texts import Texts
 
 __all__ = ["Batch", "InputError", "Skipped", "Source", "batches", "open_input"]
 
@@ -18,11 +19,11 @@ def open_input(path: str | Path, item: ItemSpec, *, resize: bool | None = None, 
 
     Args:
         path: an .npy file (n, *item shape); for images also a folder of image files, or a Parquet file with a column of
-            encoded images.
+            encoded images; for texts a CSV, TSV, JSON-lines or Parquet file, or a folder of .txt files.
         item: the items that the bundle takes.
         resize: scale and crop images of another size (True), or call them broken (False); by default `item.fit`
             decides, which is set where the model was trained on image files.
-        column: the Parquet file's column of images, where it has several.
+        column: of images, where a Parquet file has several; of texts, by default `text`.
 
     Raises:
         InputError: the input is not there, is empty, or holds other items.
@@ -31,7 +32,9 @@ def open_input(path: str | Path, item: ItemSpec, *, resize: bool | None = None, 
     source: Source
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    if path.is_dir():
+    if item.kind == "text" and path.suffix != ".npy":
+        source = Texts(path, item, column)
+    elif path.is_dir():
         source = FolderOfImages(path, item, resize)
     elif path.suffix == ".npy":
         source = ArrayFile(path, item)

@@ -27,6 +27,9 @@ class BundleError(ValueError):
     """A bundle cannot be used: the message names the file, what is wrong and what was expected."""
 
 
+Rebuilds = Literal["items", "chances"]
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -108,6 +111,12 @@ class Manifest(_Record):
     code: CodeSpec
     encoder: Graph
     decoder: Graph | None
+    rebuilds: Rebuilds = Field(
+        default="items",
+        exclude_if=lambda rebuilds: rebuilds == "items",
+        description="what the decoder gives: items in the scale that the encoder makes of them, or of texts the "
+        "chances of words; left out where it is items, as in earlier bundles",
+    )
     certificate: Certificate
     versions: dict[str, str] = Field(description="of the libraries that wrote the graphs")
     data_digest: str

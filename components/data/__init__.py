@@ -18,7 +18,9 @@ from components.data.fashion_mnist import FashionMnistSettings
 from components.data.images import ImagesSettings
 from components.data.mnist import MnistSettings
 from components.data.raw import RawDataset
+from components.data.reuters import ReutersSettings
 from components.data.schema import SPLITS, DatasetSchema, SplitName
+from components.data.text import TextSettings
 
 __all__ = [
     "SPLITS",
@@ -32,14 +34,22 @@ __all__ = [
     "MnistSettings",
     "PreparedDataset",
     "RawDataset",
+    "ReutersSettings",
     "SplitName",
+    "TextSettings",
     "load",
     "open_dataset",
     "write_dataset",
 ]
 
 DatasetSettings = Annotated[
-    MnistSettings | FashionMnistSettings | DigitsSettings | ArraySettings | ImagesSettings,
+    MnistSettings
+    | FashionMnistSettings
+    | DigitsSettings
+    | ReutersSettings
+    | ArraySettings
+    | ImagesSettings
+    | TextSettings,
     Field(discriminator="kind"),
 ]
 

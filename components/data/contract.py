@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from components.data.checks import check_split
+from components.data.checks import Arrays, check_split
 from components.data.errors import DataError
 from components.data.schema import (
     SPLITS,
@@ -28,11 +28,13 @@ from components.data.schema import (
     Splits,
     content_digest,
     read_schema,
+    sparse_names,
 )
 from items.atomic import written_whole
 from items.digests import sha256_of
 from items.errors import ItemError, first_error
 from items.npy import NpyFile
+from items.sparse import SparseRows
 from items.spec import ItemSpec
 
 SCHEMA_FILE = "schema.json"
@@ -47,7 +49,7 @@ class PreparedDataset:
     folder: Path
 
     def array(self, split: SplitName, name: str = "items") -> NDArray[Any]:
-        """Return the array as a read-only memory map; `items` is (count, *item.shape) of item.dtype.
+        """Return an array as a read-only memory map; `items`, where they are dense, is (count, *item.shape).
 
         Its sha256 is checked, once a process as long as the file stays what it was.
 
@@ -66,6 +68,24 @@ class PreparedDataset:
             )
         return mapped
 
+    def items(self, split: SplitName) -> NDArray[Any] | SparseRows:
+        """Return the raw items (count, *item.shape) of item.dtype, memory-mapped: dense, or as sparse rows.
+
+        Raises: see :meth:`array`.
+        """
+        item = self.schema.item
+        return self.array(split) if item.layout == "dense" else self._rows(split, "items", item.values)
+
+    def topics(self, split: SplitName) -> SparseRows | None:
+        """Return 1 where an item is of a class, (count, classes); None where each has one label, or there are none."""
+        if sparse_names("topics")[0] not in self.schema.splits[split].arrays:
+            return None
+        return self._rows(split, "topics", len(self.schema.classes or ()))
+
+    def _rows(self, split: SplitName, name: str, width: int) -> SparseRows:
+        indptr, indices, counts = (self.array(split, array) for array in sparse_names(name))
+        return SparseRows(indptr, indices, counts, width)
+
     def labels(self, split: SplitName) -> NDArray[Any] | None:
         """Return the class index of each item, (count,) of integers, or None where the dataset has no classes."""
         return self.array(split, "labels") if "labels" in self.schema.splits[split].arrays else None
@@ -79,10 +99,11 @@ def write_dataset(
     folder: Path,
     name: str,
     item: ItemSpec,
-    splits: Mapping[SplitName, Mapping[str, NDArray[Any]]],
+    splits: Mapping[SplitName, Arrays],
     classes: Sequence[str] | None,
     source: str,
     licence: str,
+    remarks: Mapping[str, int] | None = None,
 ) -> DatasetSchema:
     """Write a prepared dataset to `folder`, whole or not at all; one that is there is replaced.
 
@@ -90,11 +111,11 @@ def write_dataset(
         folder: where the dataset goes; absent, empty, or a prepared dataset.
         name: the dataset's name in params.yaml.
         item: what one item is.
-        splits: train, validation and test; each `items` (count, *item.shape) of item.dtype and, with classes,
-            `labels` (count,) of integers in [0, len(classes)).
+        splits: train, validation and test, each as :func:`check_split` says.
         classes: the classes' names in the order of their labels, or None.
         source: what the data is and which way it came.
         licence: under which it may be used.
+        remarks: what was counted on the way.
 
     Raises:
         DataError: an array is not as said above, or `folder` holds something else.
@@ -109,7 +130,7 @@ def write_dataset(
 
     with written_whole(folder) as new:
         written = Splits(**{split: _write_split(new, split, splits[split]) for split in SPLITS})
-        schema = _describe(name, item, written, classes, source, licence)
+        schema = _describe(name, item, written, classes, source, licence, dict(remarks or {}))
         (new / SCHEMA_FILE).write_text(schema.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return schema
 
@@ -140,9 +161,9 @@ def _may_be_replaced(folder: Path) -> bool:
     return folder.is_dir() and ((folder / SCHEMA_FILE).is_file() or not any(folder.iterdir()))
 
 
-def _write_split(folder: Path, split: SplitName, arrays: Mapping[str, NDArray[Any]]) -> Split:
+def _write_split(folder: Path, split: SplitName, arrays: Arrays) -> Split:
     files = {}
-    for name, array in arrays.items():
+    for name, array in _stored(arrays):
         path = folder / f"{split}-{name}.npy"
         # Labels may come as any integer, for example int8 or uint32; int64 holds every class index.
         dtype = next((stored for stored in _STORED if stored == array.dtype.name), "int64")
@@ -152,14 +173,37 @@ def _write_split(folder: Path, split: SplitName, arrays: Mapping[str, NDArray[An
     return Split(count=len(arrays["items"]), arrays=files)
 
 
+def _stored(arrays: Arrays) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the arrays as they are stored, with their names: sparse rows are three."""
+    for name, array in arrays.items():
+        if isinstance(array, SparseRows):
+            yield from zip(sparse_names(name), (array.indptr, array.indices, array.counts), strict=True)
+        else:
+            yield name, array
+
+
 def _describe(
-    name: str, item: ItemSpec, splits: Splits, classes: Sequence[str] | None, source: str, licence: str
+    name: str,
+    item: ItemSpec,
+    splits: Splits,
+    classes: Sequence[str] | None,
+    source: str,
+    licence: str,
+    remarks: dict[str, int],
 ) -> DatasetSchema:
     names = None if classes is None else tuple(classes)
-    digest = content_digest(item, "dense", splits, names)
+    digest = content_digest(item, item.layout, splits, names)
     try:
         return DatasetSchema(
-            name=name, item=item, splits=splits, classes=names, source=source, licence=licence, digest=digest
+            name=name,
+            item=item,
+            layout=item.layout,
+            splits=splits,
+            classes=names,
+            source=source,
+            licence=licence,
+            remarks=remarks,
+            digest=digest,
         )
     except ValidationError as error:
         raise DataError(f"dataset {name}: {first_error(error)}") from error

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from components.data.checks import Arrays
 from components.data.errors import DataError
 from components.data.schema import SplitName
 from components.settings import SettingError
+from items.sparse import SparseRows
 from items.spec import ItemSpec
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -24,10 +26,11 @@ class RawDataset:
     """A dataset in memory, ready to be written: the arguments of `write_dataset` that the source knows."""
 
     item: ItemSpec
-    splits: Mapping[SplitName, Mapping[str, NDArray[Any]]]
+    splits: Mapping[SplitName, Arrays]
     classes: tuple[str, ...] | None
     source: str
     licence: str
+    remarks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,12 @@ def deal(count: int, validation: int, test: int, seed: int) -> dict[SplitName, N
     }
 
 
-def take(indices: Mapping[SplitName, NDArray[np.intp]], **arrays: NDArray[Any]) -> dict[SplitName, dict[str, Any]]:
-    """Return the rows at each split's indices, of every array."""
-    return {split: {name: array[rows] for name, array in arrays.items()} for split, rows in indices.items()}
+def take(
+    indices: Mapping[SplitName, NDArray[np.intp]], **arrays: NDArray[Any] | SparseRows
+) -> dict[SplitName, dict[str, Any]]:
+    """Return the rows at each split's indices, of every array; sparse ones stay sparse."""
+
+    def chosen(array: NDArray[Any] | SparseRows, rows: NDArray[np.intp]) -> NDArray[Any] | SparseRows:
+        return array.take(rows) if isinstance(array, SparseRows) else array[rows]
+
+    return {split: {name: chosen(array, rows) for name, array in arrays.items()} for split, rows in indices.items()}

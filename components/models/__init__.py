@@ -8,8 +8,9 @@ from pydantic import Field
 
 from components.contract import Epoch, Model, TrainingRun
 from components.models.autoencoder import AutoencoderSettings
+from components.models.lsa import LSASettings
 from components.models.pca import PCASettings
 
-ModelSettings = Annotated[PCASettings | AutoencoderSettings, Field(discriminator="kind")]
+ModelSettings = Annotated[PCASettings | LSASettings | AutoencoderSettings, Field(discriminator="kind")]
 
-__all__ = ["AutoencoderSettings", "Epoch", "Model", "ModelSettings", "PCASettings", "TrainingRun"]
+__all__ = ["AutoencoderSettings", "Epoch", "LSASettings", "Model", "ModelSettings", "PCASettings", "TrainingRun"]

@@ -9,17 +9,19 @@ X Xᵀ u = λ u makes w = Xᵀ u / |Xᵀ u| (Bishop, "Pattern Recognition and Ma
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from components.contract import Epoch, Model, Scaling, TrainingRun, squared_error
+from components.batches import Batches, DenseBatches
+from components.contract import Epoch, Model, Scaling, TrainingRun
+from components.likelihoods import SquaredError
 from components.settings import SettingError, Settings
 from components.state import State
-from components.training import as_tensor, measure
+from components.training import measure
 from items.code import CodeSpec
 from items.spec import ItemSpec
 
@@ -32,6 +34,7 @@ class PCASettings(Settings):
 
     kind: Literal["pca"] = "pca"
     size: int = Field(ge=1)
+    objective: ClassVar[str] = SquaredError.term
 
     def build(self, item: ItemSpec, seed: int = 0) -> PCA:
         """Build the model, not yet fitted; nothing in it is drawn at random.
@@ -67,66 +70,74 @@ class PCA(Model):
         """Fit in one pass, in one epoch; with `resume`, there is nothing left to do."""
         if resume is not None:
             return
-        items = as_tensor(run.train)
+        items = Batches.of(run.train)
         self._solve(items)
-        train, validation = measure(self, items), measure(self, as_tensor(run.validation))
+        train, validation = measure(self, items), measure(self, Batches.of(run.validation))
         metrics = {f"train_{name}": value for name, value in train.items()}
         metrics |= {f"validation_{name}": value for name, value in validation.items()}
         state = State({f"model.{name}": tensor for name, tensor in self.state_dict().items()}, {"epoch": 1})
         yield Epoch(1, metrics, state, self.state_dict())
 
     @torch.no_grad()
-    def _solve(self, items: Tensor) -> None:
-        """Find mean and components of raw items (n, *item.shape), from the smaller of covariance and Gram matrix."""
-        by = self._by_covariance if len(items) >= self.item.values else self._by_gram_matrix
-        mean, variances, directions = by(items.flatten(1))
+    def _solve(self, items: Batches) -> None:
+        """Find mean and components of raw items, from the smaller of covariance and Gram matrix."""
+        if isinstance(items, DenseBatches) and len(items) < self.item.values:
+            mean, variances, directions = self._by_gram_matrix(items)
+        else:
+            mean, variances, directions = self._by_covariance(items)
         # An eigenvector's sign is free: the largest weight is made positive, so that fits can be compared.
         signs = directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
         self.mean.copy_(mean)
         self.components.copy_((directions * signs).T)
         self.variances.copy_(variances.clamp(min=0))
 
-    def _by_covariance(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mean (values,), variances (size,) and directions (values, size) of raw items (n, values)."""
-        n, values = items.shape
+    def _by_covariance(self, items: Batches) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean (values,), variances (size,) and directions (values, size) of raw items."""
+        n, values = len(items), self.item.values
         # Shifted by one item, so that the squares of a large mean do not swallow a small variance.
-        shift = self.scaling(items[:1])
+        shift = self._scaled_rows(items.rows(slice(1)))
         total = torch.zeros(values, dtype=torch.float64)
         products = torch.zeros(values, values, dtype=torch.float64)
-        for block in torch.split(items, max(1, BLOCK_BYTES // (4 * values))):
-            x = self.scaling(block) - shift
+        for block in items.split(max(1, BLOCK_BYTES // (4 * values))):
+            x = self._scaled_rows(block) - shift
             total += x.sum(0, dtype=torch.float64)
             products += x.T @ x
         mean = total / n
         covariance = (products - n * torch.outer(mean, mean)) / max(1, n - 1)
         return mean + shift[0], *_largest_eigenpairs(covariance, len(self.components))
 
-    def _by_gram_matrix(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _by_gram_matrix(self, items: DenseBatches) -> tuple[Tensor, Tensor, Tensor]:
         """Return what :meth:`_by_covariance` does."""
-        n, values = items.shape
-        blocks = torch.split(torch.arange(values), max(1, BLOCK_BYTES // (8 * n)))
-        mean = torch.cat([self.scaling(items[:, block]).mean(0, dtype=torch.float64) for block in blocks])
+        n, values = len(items), self.item.values
+        wide = max(1, BLOCK_BYTES // (8 * n))
+        blocks = [slice(start, start + wide) for start in range(0, values, wide)]
+        mean = torch.cat([self.scaling(items.columns(block)).mean(0, dtype=torch.float64) for block in blocks])
         gram = torch.zeros(n, n, dtype=torch.float64)
         for block in blocks:
-            x = self.scaling(items[:, block]) - mean[block]
+            x = self.scaling(items.columns(block)) - mean[block]
             gram += x @ x.T
         variances, weights = _largest_eigenpairs(gram / max(1, n - 1), len(self.components))
         # n items span fewer than n directions: the rest stay 0 here, and QR makes any that are orthogonal to them.
         directions = torch.zeros(values, len(self.components), dtype=torch.float64)
         for block in blocks:
-            directions[block, : len(variances)] = (self.scaling(items[:, block]) - mean[block]).T @ weights
+            directions[block, : len(variances)] = (self.scaling(items.columns(block)) - mean[block]).T @ weights
         padded = torch.zeros(len(self.components), dtype=torch.float64)
         padded[: len(variances)] = variances
         return mean, padded, torch.linalg.qr(directions)[0]
 
     def losses(self, items: Tensor) -> dict[str, Tensor]:
         """See :class:`Model`."""
-        return {"squared_error": squared_error(self.scaling(items), self.decode(self.encode(items)))}
+        error = SquaredError()
+        return {error.term: error.errors(self.scaling(items), self.decode(self.encode(items))).mean()}
+
+    def _scaled_rows(self, items: Tensor) -> Tensor:
+        """Return raw items (batch, *item.shape) scaled and flattened, (batch, values)."""
+        scaled: Tensor = self.scaling(items)
+        return scaled.flatten(1)
 
     def encode(self, items: Tensor) -> Tensor:
         """Return the items' coordinates (batch, size) along the components."""
-        scaled: Tensor = self.scaling(items)
-        return (scaled.flatten(1) - self.mean) @ self.components.T
+        return (self._scaled_rows(items) - self.mean) @ self.components.T
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the point of the components' plane, as items."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from components.bottlenecks.identity import Identity
 from components.corruptions import Corruption
+from components.likelihoods import Bernoulli, SquaredError
 from components.models.autoencoder import Autoencoder
 from components.networks.mlp import Activation, MLPSettings
 from components.penalties import Penalty
@@ -45,7 +46,7 @@ class TiedAutoencoder(Autoencoder):
         encoder, _ = MLPSettings(hidden=(), code_activation=activation).build(item, (width,))
         decoder = Transposed(encoder[1], item.shape)  # type: ignore[index]
         parts = (item, encoder, Identity(width), decoder, training, corruption, penalties)
-        super().__init__(*parts, reconstruction="bernoulli" if within_unit else "squared_error")
+        super().__init__(*parts, likelihood=Bernoulli() if within_unit else SquaredError())
 
 
 class Transposed(nn.Module):

@@ -20,7 +20,7 @@ from pipelines.plots.labels import place_names, side_by_side
 from pipelines.plots.style import ALARM, INK, MARKERS, MUTED, PALETTE, save
 
 FRONT, COLLAPSED = "Pareto front", "collapsed"
-USES = ("knn_accuracy", "probe_accuracy")  # the first one that is there is drawn
+USES = ("knn_accuracy", "probe_accuracy", "precision_at_10")  # the first one that is there is drawn
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,13 @@ from pipelines.metrics.table import METRIC
 from pipelines.studies.results import StudyResult
 
 ALL_OPEN = 4  # sections that still read well unfolded
-FACTS = ("bits_per_item", "squared_error", "knn_accuracy")  # beside an experiment's name, above its section
+FACTS = (
+    "bits_per_item",
+    "squared_error",
+    "word_perplexity",
+    "knn_accuracy",
+    "precision_at_10",
+)  # beside an experiment's name, above its section
 
 
 def render_report(
@@ -72,15 +78,14 @@ def environment() -> Environment:
 def section(result: ExperimentResult) -> dict[str, Any]:
     """Return what an experiment's section shows beyond what its record holds."""
     record, raw = result.record, result.schema.item.bits
-    items = result.schema.splits.test.arrays["items"].file
     return {
         "facts": [(METRIC[key], cell(result, METRIC[key], None)) for key in FACTS if result.value(key) is not None],
         "settings": dict(flatten(record.model)),
         "trials": [(trial, trial.best(record.objective)) for trial in record.trials],
         "short_paths": short_paths(list(record.space)),
-        "factor": raw / result.bits if result.bits > 0 else None,
+        "factor": raw / result.bits if result.bits > 0 and result.schema.layout == "dense" else None,
         "command": (
-            f"hourglass encode data/{result.dataset}/{items} "
+            f"hourglass encode {result.schema.encodable} "
             f"--model bundles/{result.dataset}/{result.name} --out codes/{result.model}"
         ),
     }

@@ -6,11 +6,8 @@ import json
 import statistics
 import time
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from components.batches import RawItems
 from components.data.contract import open_dataset
 from items.cpus import available_cpus
 from pipelines.units.key import code_digest, digest_of
@@ -36,12 +33,12 @@ def throughput(bundle: Bundle, data: Path, place: Path) -> float:
     storage = Storage(place)
     key = digest_of(code_digest(__name__), bundle.manifest.digest, available_cpus())
     if result_key(storage) != key:
-        items = np.asarray(open_dataset(data).array("test"))
+        items = open_dataset(data).items("test")
         write_result(storage, key, {FILE: json.dumps({KEY: items_per_second(bundle, items)}).encode()})
     return float(json.loads(storage.read(FILE))[KEY])
 
 
-def items_per_second(bundle: Bundle, items: npt.NDArray[Any]) -> float:
+def items_per_second(bundle: Bundle, items: RawItems) -> float:
     """Return how many raw items (n, *item.shape) are encoded in a second: the median of three runs."""
     bundle.encode(items[:1])  # opens the session
     seconds = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from components.data.contract import open_dataset
+from components.data.contract import PreparedDataset, open_dataset
 from pipelines.evaluate.results import VALUES, write_values
 from pipelines.metrics.collapse import reasons
 from pipelines.metrics.context import Array, EvaluationContext
@@ -19,6 +20,7 @@ from pipelines.plots import pictures
 from pipelines.project import StageError
 from serving.bundle import Bundle
 
+SHOWN = 9  # topics that have a colour of their own
 DOCUMENT = "metrics.json"  # of metrics/<dataset>/<experiment>.json all but the throughput
 
 
@@ -62,11 +64,10 @@ def describe(
     context: EvaluationContext, metrics: dict[str, float], values: dict[str, Array], seed: int
 ) -> dict[str, Any]:
     """Return the content of metrics.json; see :class:`pipelines.evaluate.results.Metrics`."""
-    errors = context.squared_errors if context.decodes else None
     digest = hashlib.sha256(np.ascontiguousarray(context.codes).tobytes()).hexdigest()
     return {
         **metrics,
-        "collapsed": reasons(context.scaled, context.codes, context.code, errors),
+        "collapsed": reasons(context.scaled, context.codes, context.code, context.error),
         "intervals": {key: interval(column, seed) for key, column in values.items()},
         "evidence": [
             {"bundle": context.bundle.manifest.digest, "items": len(context.items), "codes_sha256": digest},
@@ -76,12 +77,27 @@ def describe(
 
 def draw(context: EvaluationContext, out: Path) -> None:
     """Write reconstructions.png, codes.png and codebook.png, those that there can be."""
-    labels = context.dataset.labels("test")
-    if context.decodes:
+    labels, classes = shown_classes(context.dataset)
+    if context.bundle.manifest.decoder is not None:
         chosen = pictures.one_of_each(labels, len(context.items))
         pictures.draw_rebuilt(
             context.item, context.scaled[chosen], context.rebuilt[chosen], out / "reconstructions.png"
         )
-    pictures.draw_codes(context.features, labels, context.dataset.schema.classes, out / "codes.png")
+    pictures.draw_codes(context.features, labels, classes, out / "codes.png")
     if context.discrete:
         pictures.draw_codebook(context.code_counts, out / "codebook.png")
+
+
+def shown_classes(dataset: PreparedDataset) -> tuple[Array | None, Sequence[str] | None]:
+    """Return a class for each test item to be coloured by, and the classes' names.
+
+    Of several topics an item is shown as the one that most test items have, if that is among the SHOWN most common.
+    """
+    topics, names = dataset.topics("test"), dataset.schema.classes
+    if topics is None or names is None:
+        return dataset.labels("test"), names
+    dense = topics[:]
+    common = np.argsort(-dense.sum(0), kind="stable")[:SHOWN]
+    first = dense[:, common].argmax(1)
+    labels = np.where(dense[:, common].any(1), first, len(common))
+    return labels, [*(names[place] for place in common), "other"]

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.batches import RawItems, as_tensor
 from components.models import Model
-from components.training import as_tensor
 from pipelines.export.graphs import random_operators
 from serving.bundle import Bundle
 from serving.manifest import BatchCheck, Certificate
@@ -33,7 +33,7 @@ UNPROVEN = Certificate(
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def certify(model: Model, bundle: Bundle, items: Array) -> Certificate:
+def certify(model: Model, bundle: Bundle, items: RawItems) -> Certificate:
     """Compare a bundle with the model that it was made from.
 
     Args:

@@ -50,6 +50,7 @@ def write_bundle(
         code=model.code,
         encoder=export_encoder(model, folder),
         decoder=export_decoder(model, folder),
+        rebuilds=model.rebuilds,
         certificate=UNPROVEN,
         versions={package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxruntime")},
         data_digest=dataset.schema.digest,
@@ -57,7 +58,7 @@ def write_bundle(
         weights_digest=record.weights_sha256,
         digest="",
     )
-    certificate = certify(model, Bundle(folder, draft, threads), dataset.array("test"))
+    certificate = certify(model, Bundle(folder, draft, threads), dataset.items("test"))
     if not certificate.passed:
         raise StageError("no certificate: " + "; ".join(certificate.failures))
     write_manifest(folder, draft.model_copy(update={"certificate": certificate}))

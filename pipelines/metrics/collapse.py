@@ -16,7 +16,7 @@ LEAST = 0.01  # share of what a code could do that it must do at least
 RESOLUTION = 1e-5  # of a real unit's largest value: one that varies less varies by rounding alone
 
 
-def reasons(items: Array, codes: Array, code: CodeSpec, errors: Array | None) -> list[str]:
+def reasons(items: Array, codes: Array, code: CodeSpec, error: tuple[Array, float] | None) -> list[str]:
     """Return why a code is called collapsed, a reason for each rule that it breaks.
 
     1. Few distinct codes: at most one, or at most 1 % of as many as there could be. That is the number of different
@@ -30,20 +30,17 @@ def reasons(items: Array, codes: Array, code: CodeSpec, errors: Array | None) ->
         items: scaled items (n, ...).
         codes: their codes (n, ...).
         code: what codes are.
-        errors: squared errors of the rebuilt items (n,); None where they cannot be rebuilt.
+        error: of each rebuilt item (n,), and the mean if all were replaced by the mean item; None where nothing is.
     """
     different, found = item_metrics.distinct(items), distinct_codes(codes, code)
     possible = different if code.levels is None else min(different, code.levels ** math.prod(code.shape))
     broken = []
     if possible > 1 and found <= max(1, LEAST * possible):
         broken.append(f"{found:,} code{'s' if found > 1 else ''} for {different:,} different items")
-    if different > 1 and errors is not None:
-        mean = items.mean(0, dtype=np.float64)
-        variance = float(item_metrics.squared_errors(items, np.broadcast_to(mean, items.shape)).mean())
-        if errors.mean() >= (1 - LEAST) * variance:
-            broken.append(
-                f"squared error {errors.mean():.4g}, and {variance:.4g} if every item is replaced by the mean item"
-            )
+    if different > 1 and error is not None:
+        mean, blind = float(error[0].mean()), error[1]
+        if mean >= (1 - LEAST) * blind:
+            broken.append(f"error {mean:.4g}, and {blind:.4g} if every item is replaced by the mean item")
     return broken
 
 

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.batches import RawItems
 from components.codebook_use import code_counts
 from components.data.contract import PreparedDataset
 from components.data.schema import SplitName
 from items.code import CodeSpec
+from items.sparse import SparseRows
 from items.spec import ItemSpec
 from pipelines.metrics import item_metrics
+from pipelines.metrics.topics import Ranked, rank
 from pipelines.project import StageError
 from serving.bundle import Bundle
 
@@ -50,9 +53,14 @@ class EvaluationContext:
         return self.code.levels is not None
 
     @property
-    def decodes(self) -> bool:
+    def rebuilds_items(self) -> bool:
         """Whether items can be rebuilt from codes."""
-        return self.bundle.manifest.decoder is not None
+        return self.bundle.manifest.decoder is not None and self.bundle.manifest.rebuilds == "items"
+
+    @property
+    def rebuilds_chances(self) -> bool:
+        """Whether the chances of words can be, from codes of texts."""
+        return self.bundle.manifest.decoder is not None and self.bundle.manifest.rebuilds == "chances"
 
     @cached_property
     def classified(self) -> bool:
@@ -61,14 +69,14 @@ class EvaluationContext:
         return labels is not None and len(np.unique(labels[:PROBED])) > 1
 
     @cached_property
-    def items(self) -> Array:
+    def items(self) -> RawItems:
         """Raw test items, (n, *item.shape)."""
-        return np.asarray(self.dataset.array("test"))
+        return self.dataset.items("test")
 
     @cached_property
     def scaled(self) -> Array:
         """Test items in the scale that models rebuild, (n, *item.shape) float32."""
-        return self.item.scaled(self.items)
+        return self.item.scaled(self.items[:])
 
     @cached_property
     def codes(self) -> Array:
@@ -86,6 +94,25 @@ class EvaluationContext:
         return item_metrics.squared_errors(self.scaled, self.rebuilt)
 
     @cached_property
+    def surprisals(self) -> Array:
+        """Nats of each test text under the chances that its code stands for, summed over its words, (n,)."""
+        return item_metrics.surprisals(self.items[:], self.rebuilt)
+
+    @cached_property
+    def error(self) -> tuple[Array, float] | None:
+        """The error of each rebuilt item, (n,), and the mean error if the mean of all items stood for each.
+
+        None where nothing is rebuilt.
+        """
+        if self.rebuilds_items:
+            return self.squared_errors, item_metrics.squared_error_of_the_mean(self.scaled)
+        if self.rebuilds_chances:
+            counts = self.items[:]
+            shares = (counts.sum(0, keepdims=True) + 1) / (counts.sum() + counts.shape[1])
+            return self.surprisals, float(item_metrics.surprisals(counts, shares).mean())
+        return None
+
+    @cached_property
     def features(self) -> Array:
         """Features of the test items, (n, dimensions) float32: real codes, or the vectors of discrete ones."""
         return self.bundle.embed(self.items) if self.discrete else self.codes.reshape(len(self.codes), -1)
@@ -93,7 +120,29 @@ class EvaluationContext:
     @cached_property
     def train_features(self) -> Array:
         """Features of the training items, (training items, dimensions) float32."""
-        return self.bundle.embed(np.asarray(self.dataset.array("train")))
+        return self.bundle.embed(self.dataset.items("train"))
+
+    @property
+    def has_topics(self) -> bool:
+        """Whether an item may be of any number of classes."""
+        return self.dataset.topics("test") is not None
+
+    def topics_of(self, split: SplitName) -> SparseRows:
+        """Return 1 where an item is of a class, (items, classes).
+
+        Raises:
+            StageError: the dataset has no topics.
+        """
+        topics = self.dataset.topics(split)
+        if topics is None:
+            raise StageError(f"dataset {self.dataset.schema.name}: has no topics")
+        return topics
+
+    @cached_property
+    def ranked(self) -> Ranked:
+        """How well training items are ranked for each test item by their codes."""
+        topics = self.topics_of("train"), self.topics_of("test")
+        return rank(self.train_features, topics[0], self.features, topics[1])
 
     def class_of(self, split: SplitName) -> Array:
         """Return the class index of each item of a split, (items,).

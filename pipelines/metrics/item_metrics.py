@@ -11,6 +11,8 @@ import numpy.typing as npt
 from components.codebook_use import entropies
 
 Floats = npt.NDArray[np.floating[Any]]
+TINY = 1e-12  # the least chance of a word
+
 Integers = npt.NDArray[np.integer[Any]]
 
 
@@ -19,6 +21,19 @@ def squared_errors(items: Floats, rebuilt: Floats) -> Floats:
     difference = items.reshape(len(items), -1).astype(np.float32) - rebuilt.reshape(len(items), -1)
     sums: Floats = np.einsum("nv,nv->n", difference, difference, dtype=np.float64)
     return sums
+
+
+def surprisals(counts: Integers, chances: Floats) -> Floats:
+    """Return the nats of each text's words, (n,) float64, of counts and chances of words, (n, words) or (1, words)."""
+    logarithms = np.log(np.maximum(chances, TINY).astype(np.float64))
+    sums: Floats = np.einsum("nv,nv->n", counts, np.broadcast_to(logarithms, counts.shape))
+    return sums * -1.0
+
+
+def squared_error_of_the_mean(items: Floats) -> float:
+    """Return the mean squared error of items (n, ...), each summed over its values, if the mean item stood for all."""
+    mean = np.broadcast_to(items.mean(0, dtype=np.float64, keepdims=True), items.shape)
+    return float(squared_errors(items, mean).mean())
 
 
 def psnrs(mean_squared_errors: Floats) -> Floats:

@@ -18,6 +18,7 @@ from pipelines.metrics.classes import knn_correct, probe_correct
 from pipelines.metrics.collapse import distinct_codes
 from pipelines.metrics.context import PROBED, Array, EvaluationContext
 from pipelines.metrics.similarity import SIDE, ssims
+from pipelines.metrics.topics import CUTS, macro
 
 FOUR_DIGITS = "four significant digits"
 
@@ -75,12 +76,16 @@ class Metric:
         return "–".join(self.text(end).removesuffix("%") for end in interval)
 
 
-def _decodes(context: EvaluationContext) -> bool:
-    return context.decodes
+def _rebuilds_items(context: EvaluationContext) -> bool:
+    return context.rebuilds_items
+
+
+def _rebuilds_chances(context: EvaluationContext) -> bool:
+    return context.rebuilds_chances
 
 
 def _shows_images(context: EvaluationContext) -> bool:
-    return context.decodes and context.item.kind == "image"
+    return context.rebuilds_items and context.item.kind == "image"
 
 
 def _fits_ssim(context: EvaluationContext) -> bool:
@@ -89,6 +94,10 @@ def _fits_ssim(context: EvaluationContext) -> bool:
 
 def _classified(context: EvaluationContext) -> bool:
     return context.classified
+
+
+def _has_topics(context: EvaluationContext) -> bool:
+    return context.has_topics
 
 
 def _discrete(context: EvaluationContext) -> bool:
@@ -102,6 +111,10 @@ def _knn(context: EvaluationContext) -> Array:
 def _probe(context: EvaluationContext) -> Array:
     train, classes = context.train_features[:PROBED], context.class_of("train")[:PROBED]
     return probe_correct(train, classes, context.features, context.class_of("test"))
+
+
+def _precision_at(cut: int) -> Compute:
+    return lambda context: context.ranked.precisions[cut]
 
 
 def _usages(context: EvaluationContext) -> Array:
@@ -120,10 +133,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("squared_error", "Squared error", "per item", "lower",
            "The squared difference between an item and what was rebuilt from its code, summed over the item's values "
            "and averaged over the test items. Pixels are scaled to 0–1.",
-           FOUR_DIGITS, lambda c: c.squared_errors, _decodes, per_item=True),
+           FOUR_DIGITS, lambda c: c.squared_errors, _rebuilds_items, per_item=True),
     Metric("mse", "Mean squared error", "per value", "lower",
            "The squared error divided by the number of values of an item.",
-           FOUR_DIGITS, lambda c: c.squared_errors / c.item.values, _decodes, per_item=True, column=False),
+           FOUR_DIGITS, lambda c: c.squared_errors / c.item.values, _rebuilds_items, per_item=True, column=False),
     Metric("psnr", "PSNR", "dB", "higher",
            "Peak signal-to-noise ratio: the squared error of a pixel on a logarithmic scale. 3 dB more is half the "
            "error.",
@@ -131,6 +144,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("ssim", "SSIM", "0–1", "higher",
            "Structural similarity: how similar the local patterns of light and contrast are. 1 is identical.",
            ".3f", lambda c: ssims(c.scaled, c.rebuilt), _fits_ssim, per_item=True),
+    Metric("surprisal", "Surprisal", "nats per item", "lower",
+           "The cross-entropy of a text under the chances of words that its code stands for, summed over its words.",
+           FOUR_DIGITS, lambda c: c.surprisals, _rebuilds_chances, per_item=True),
+    Metric("word_perplexity", "Perplexity", "words", "lower",
+           "Among how many equally likely words the code leaves the choice, for each word of the test texts: the "
+           "exponential of all surprisals divided by all words.",
+           ",.1f", lambda c: np.exp(c.surprisals.sum() / c.items[:].sum()), _rebuilds_chances),
     Metric("knn_accuracy", "k-NN", "% right", "higher",
            "Test items whose class the majority of the five nearest training codes has. No model saw a class in "
            "training.",
@@ -138,6 +158,21 @@ METRICS: tuple[Metric, ...] = (
     Metric("probe_accuracy", "Probe", "% right", "higher",
            "Test items whose class a linear classifier finds from the code alone.",
            ".2%", _probe, _classified, per_item=True),
+    *(
+        Metric(f"precision_at_{cut}", f"P@{cut}", "% right", "higher",
+               f"Of the {cut} training items whose codes are nearest to a test item's by their cosine, those that "
+               "share a topic with it. No model saw a topic in training.",
+               ".1%", _precision_at(cut), _has_topics, per_item=True, column=cut == 10)
+        for cut in CUTS
+    ),
+    Metric("macro_precision_at_10", "Macro P@10", "% right", "higher",
+           "The same, averaged over the test items of each topic, and then over topics: a rare topic counts as much as "
+           "a common one.",
+           ".1%", lambda c: macro(c.ranked.precisions[10], c.topics_of("test")), _has_topics),
+    Metric("mean_average_precision", "MAP", "%", "higher",
+           "Mean average precision: for each training item that shares a topic, the share of such items among those "
+           "ranked up to it.",
+           ".1%", lambda c: c.ranked.average_precisions, _has_topics, per_item=True),
     Metric("codebook_usage", "Codebook used", "%", "higher",
            "Codebook vectors that the test items use at all. Only discrete codes have codebooks. Each stage of a "
            "residual quantizer, each variable and each bit is one of its own. The value is their mean, the one below "

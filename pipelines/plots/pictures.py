@@ -17,6 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 COLUMNS = 12
 SCATTERED = 3000  # points that do not hide each other yet
+HEAVIEST = 9  # words of a text that are written
 BAND = 128  # pixels of the height of an item that is no image
 
 
@@ -27,8 +28,26 @@ def one_of_each(labels: Array | None, count: int) -> list[int]:
 
 
 def draw_rebuilt(item: ItemSpec, originals: Array, rebuilt: Array, path: Path) -> None:
-    """Draw originals (n, *item.shape) above what was rebuilt."""
-    save(draw_rows(item, {"original": originals, "rebuilt": rebuilt}), path)
+    """Draw originals (n, *item.shape) above what was rebuilt; of texts, the heaviest words side by side."""
+    draw = draw_rows if item.vocabulary is None else draw_words
+    save(draw(item, {"original": originals, "rebuilt": rebuilt}), path)
+
+
+def draw_words(item: ItemSpec, rows: Mapping[str, Array]) -> Figure:
+    """Write the heaviest words of texts (n, words), a line a text and a column a row of `rows`."""
+    assert item.vocabulary is not None  # noqa: S101
+    count = max(map(len, rows.values()))
+    figure = Figure(figsize=(5.6 * len(rows), 0.3 * count + 0.4), layout="constrained")
+    axes = figure.add_subplot()
+    for column, (title, texts) in enumerate(rows.items()):
+        axes.text(column, 0, title, color=MUTED, va="center", fontsize=9)
+        for line, weights in enumerate(texts, start=1):
+            heaviest = [place for place in np.argsort(-weights)[:HEAVIEST] if weights[place] > 0]
+            words = ", ".join(item.vocabulary.words[place] for place in heaviest) or "no known word"
+            axes.text(column, line, words.replace("$", r"\$"), color=INK, va="center", fontsize=8)
+    axes.set(xlim=(0, len(rows)), ylim=(count + 0.7, -0.7))
+    axes.set_axis_off()
+    return figure
 
 
 def draw_rows(item: ItemSpec, rows: Mapping[str, Array]) -> Figure:

@@ -15,6 +15,7 @@ from components.data import (
     DatasetSettings,
     ImagesSettings,
     RawDataset,
+    TextSettings,
     load,
     write_dataset,
 )
@@ -39,7 +40,7 @@ def main(dataset: str) -> None:
         sys.stdout.write(f"note: {path} is not below inputs/, where DVC would see its changes; {remedy}\n")
     raw = load_raw(settings, dataset, params.seed, project)
     schema = write_dataset(
-        project.data(dataset), dataset, raw.item, raw.splits, raw.classes, source=raw.source, licence=raw.licence
+        project.data(dataset), dataset, raw.item, raw.splits, raw.classes, raw.source, raw.licence, raw.remarks
     )
     sys.stdout.write(summary(schema) + "\n")
 
@@ -57,7 +58,7 @@ def find_settings(params: Params, dataset: str) -> DatasetSettings:
 
 def untracked(settings: DatasetSettings, project: Project) -> list[Path]:
     """Return the user's own files that are not below `inputs/`, so that DVC does not see their changes."""
-    if not isinstance(settings, ArraySettings | ImagesSettings):
+    if not isinstance(settings, ArraySettings | ImagesSettings | TextSettings):
         return []  # the others are pinned by digests
     labels = settings.labels if isinstance(settings, ArraySettings) else None
     given = [path for path in (settings.source, labels) if path is not None]
@@ -73,10 +74,11 @@ def load_raw(settings: DatasetSettings, dataset: str, seed: int, project: Projec
 
 
 def summary(schema: DatasetSchema) -> str:
-    """Return a prepared dataset in two lines: its counts and its digest."""
+    """Return a prepared dataset in lines: its counts, what was noticed, and its digest."""
     counts = ", ".join(f"{schema.splits[split].count} {split}" for split in SPLITS)
     shape = "×".join(map(str, schema.item.shape))
+    remarks = "".join(f"{schema.name}: {count} {what}\n" for what, count in schema.remarks.items())
     return (
         f"{schema.name}: {counts} items ({schema.item.kind} {shape} {schema.item.dtype}), from {schema.source}\n"
-        f"{schema.name}: digest {schema.digest}"
+        f"{remarks}{schema.name}: digest {schema.digest}"
     )

@@ -20,11 +20,10 @@ def main() -> None:
     project = Project.here()
     experiments = read_summary(project).experiments
     one = next((one for one in experiments if not one.collapsed), experiments[0])  # a collapsed one has no champion
-    data = project.data(one.dataset)
-    items = data / read_schema(data / SCHEMA_FILE).splits["test"].arrays["items"].file
+    schema = read_schema(project.data(one.dataset) / SCHEMA_FILE)
     server = os.environ.get("MLFLOW_TRACKING_URI", "")
     ui = server if server.startswith("http") else "make ui   (http://127.0.0.1:5000)"
-    encode = f"hourglass encode {shown(items)} --model models:/{one.model}@champion --out codes/{one.model}"
+    encode = f"hourglass encode {schema.encodable} --model models:/{one.model}@champion --out codes/{one.model}"
     sys.stdout.write(
         f"\nReport     {shown(project.reports / 'index.html')}\n"
         f"MLflow UI  {ui}\n"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from components.data import DatasetSettings
-from components.models import ModelSettings, PCASettings
+from components.models import LSASettings, ModelSettings, PCASettings
 from components.settings import SettingError
 from items.errors import one_line
 from pipelines.project import NAME, NAMES, StageError, model_name
@@ -145,10 +145,10 @@ def _model_errors(path: str, experiment: dict[str, Any]) -> Iterator[str]:
             yield from readable(error.errors(include_url=False), filled, ModelSettings, f"{path}.model")
             return
     given = [budget for budget in ("quick", "paper") if budget in experiment]
-    if isinstance(settings, PCASettings):
+    if isinstance(settings, PCASettings | LSASettings):
         if space or given:
             key = next(iter(space), None) or given[0]
-            yield f"{path}.{key}: must be left out, because pca is fitted in closed form in one trial"
+            yield f"{path}.{key}: must be left out, because {settings.kind} is fitted in closed form in one trial"
     elif not space and any(isinstance(b, dict) and b.get("trials", 1) != 1 for b in map(experiment.get, given)):
         yield f"{path}: has more than one trial and searches no value; every trial would be the same"
     elif len(given) < 2:

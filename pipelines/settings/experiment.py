@@ -25,15 +25,15 @@ class SweepSettings(Settings):
     """Settings of the search: how trials are compared, and each trial's share of a node.
 
     Attributes:
-        objective: the validation metric to minimize; `squared_error` rather than the loss, because a sweep may change
-            the weights of the loss's terms.
+        objective: the validation metric to minimize. `error` is the squared error, or where the likelihood rebuilds no
+            items the likelihood's own; rather than the loss, because a sweep may change the weights of its terms.
         reduction: ASHA (arXiv 1810.05934) keeps one trial in this many at each rung.
         first_rung: epochs before a trial can be stopped; null takes a quarter of them.
         cpus: each trial's CPUs; fractions are allowed.
         gpus: each trial's GPUs; fractions are allowed. Null takes 1 where the cluster has GPUs, and none elsewhere.
     """
 
-    objective: Literal["squared_error", "loss"] = "squared_error"
+    objective: Literal["error", "loss"] = "error"
     reduction: float = Field(default=3, gt=1)
     first_rung: int | None = Field(default=None, ge=1)
     cpus: float = Field(default=1, gt=0)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from pydantic import Field, TypeAdapter
 
+from components.batches import as_tensor
 from components.corruptions import Corruption, CorruptionSettings, NoCorruption
 from components.data import PreparedDataset, open_dataset
 from components.models import PCASettings, TrainingRun
 from components.models.pca import PCA
-from components.training import as_tensor
 from items.spec import ItemSpec
 from pipelines.metrics import item_metrics
 from pipelines.studies.bundles import open_bundle, rebuilt, squared_errors

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from components.batches import as_tensor
 from components.data import open_dataset
 from components.models.autoencoder import Autoencoder
 from components.penalties import jacobians
-from components.training import as_tensor
 from items.spec import ItemSpec
 from pipelines.project import StageError
 from pipelines.studies.bundles import evenly_spread, squared_errors

@@ -25,7 +25,7 @@ def _linear(settings: ModelSettings, model: Model) -> bool:
     if not isinstance(settings, AutoencoderSettings):
         return model.code.levels is None
     flat = settings.network.kind == "linear" or getattr(settings.network, "hidden", None) == ()
-    return flat and model.code.levels is None and settings.reconstruction == "squared_error"
+    return flat and model.code.levels is None and settings.likelihood.kind == "squared_error"
 
 
 LINEAR = Need("a linear decoder of real numbers", _linear)
@@ -43,8 +43,8 @@ ENCODER = Need("an encoder trained by gradient", lambda settings, _: isinstance(
 GAUSSIAN = Need("the bottleneck gaussian", lambda settings, _: _bottleneck(settings) == "gaussian")
 CATEGORICAL = Need("the bottleneck categorical", lambda settings, _: _bottleneck(settings) == "categorical")
 LIKELIHOOD = Need(
-    "reconstruction: bernoulli",
-    lambda settings, _: isinstance(settings, AutoencoderSettings) and settings.reconstruction == "bernoulli",
+    "the likelihood bernoulli",
+    lambda settings, _: isinstance(settings, AutoencoderSettings) and settings.likelihood.kind == "bernoulli",
 )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from components.batches import Batches
 from components.contract import Trainable
-from components.training import as_tensor
 from pipelines.settings.spaces import corners
 from pipelines.sweep.plan import Sweep
 
@@ -26,7 +26,7 @@ def _seconds(sweep: Sweep) -> float:
     model = settings.build(sweep.data.schema.item)
     if training is None or not isinstance(model, Trainable):
         return SHORTEST
-    items = as_tensor(sweep.data.array("train")[: training.batch_size].copy())
+    items = Batches.of(sweep.data.items("train")).rows(slice(training.batch_size))
     took = float("inf")
     for _ in range(2):
         began = time.perf_counter()

@@ -11,6 +11,7 @@ from components.data import PreparedDataset
 from pipelines.project import Project, model_name
 from pipelines.settings.experiment import Budget, ExperimentSettings
 from pipelines.settings.params import Params
+from pipelines.settings.spaces import corners
 from pipelines.sweep.halving import Halving
 from pipelines.sweep.journal import Journal, journals
 from pipelines.sweep.record import TrialRecord
@@ -51,10 +52,12 @@ class Sweep:
         """The model's name, such as `mnist-deep`."""
         return model_name(self.dataset, self.experiment)
 
-    @property
+    @cached_property
     def objective(self) -> str:
         """The metric that trials are compared by."""
-        return f"validation_{self.settings.sweep.objective}"
+        if self.settings.sweep.objective == "loss":
+            return "validation_loss"
+        return f"validation_{self.settings.model_settings(next(corners(self.settings.space))).objective}"
 
     @cached_property
     def key(self) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from components.data import PreparedDataset, open_dataset
@@ -68,7 +67,7 @@ def _train(
     best = trial.best(objective)
     lowest = best.metrics[objective] if best else float("inf")
     weights = resume.part(BEST) if resume else {}
-    train, validation = (np.asarray(data.array(split)) for split in ("train", "validation"))
+    train, validation = (data.items(split) for split in ("train", "validation"))
     run = TrainingRun(train, validation, config["epochs"], config["seed"])
     try:
         for epoch in _epochs(config, run, resume):

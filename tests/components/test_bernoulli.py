@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from components.contract import cross_entropies
+from components.batches import DenseBatches
+from components.likelihoods import Bernoulli
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.settings import SettingError
@@ -21,7 +22,9 @@ VECTOR = ItemSpec(kind="vector", shape=(9,), dtype="float32")
 
 def built(item: ItemSpec, **settings: Any) -> Autoencoder:
     parts = {"network": {"kind": "mlp", "hidden": [24]}, "bottleneck": {"kind": "identity", "size": 6}}
-    return AutoencoderSettings.model_validate(parts | {"reconstruction": "bernoulli"} | settings).build(item).eval()
+    return (
+        AutoencoderSettings.model_validate(parts | {"likelihood": {"kind": "bernoulli"}} | settings).build(item).eval()
+    )
 
 
 @pytest.fixture
@@ -36,11 +39,11 @@ def test_cross_entropy_is_that_of_the_definition_in_nats_and_summed_over_an_item
         -math.log(1 - chance[0]) - 0.25 * math.log(chance[1]) - 0.75 * math.log(1 - chance[1]),
         -math.log(chance[2]) - math.log(chance[3]),
     ]
-    assert cross_entropies(items, logits).tolist() == pytest.approx(expected, rel=1e-6)
+    assert Bernoulli().errors(items, logits).tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_sure_logits_of_any_size_have_a_finite_loss() -> None:
-    assert cross_entropies(torch.tensor([[0.0, 1.0]]), torch.tensor([[1e4, 1e4]])).tolist() == [1e4]
+    assert Bernoulli().errors(torch.tensor([[0.0, 1.0]]), torch.tensor([[1e4, 1e4]])).tolist() == [1e4]
 
 
 def test_the_loss_is_the_cross_entropy_of_the_probabilities_that_decode_gives(digit: ItemSpec, items: Tensor) -> None:
@@ -56,16 +59,16 @@ def test_the_loss_is_the_cross_entropy_of_the_probabilities_that_decode_gives(di
 
 def test_the_squared_error_is_a_metric_and_not_summed_into_the_loss(digit: ItemSpec, items: Tensor) -> None:
     model = built(digit, bottleneck={"kind": "gaussian", "size": 6})
-    found = measure(model, items)
+    found = measure(model, DenseBatches(items))
     assert found["loss"] == pytest.approx(found["cross_entropy"] + found["kl"], rel=1e-6)
     expected = (items / 255.0 - model.decode(model.encode(items))).square().flatten(1).sum(1).mean()
     assert found["squared_error"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_squared_error_loss_is_counted_once(digit: ItemSpec, items: Tensor) -> None:
-    model = built(digit, reconstruction="squared_error")
+    model = built(digit, likelihood={"kind": "squared_error"})
     assert model.validate(items).metrics == {}
-    found = measure(model, items)
+    found = measure(model, DenseBatches(items))
     assert found["loss"] == found["squared_error"]
 
 
@@ -74,14 +77,14 @@ def test_training_lowers_the_cross_entropy_below_that_of_the_mean_item(digit: It
     train, validation = digits[:1200], digits[1200:1500]
     epochs = list(model.fit(TrainingRun(train, validation, epochs=5, seed=0)))
     mean = torch.tensor(train / 255.0).mean(0, keepdim=True).clamp(1e-4, 1 - 1e-4)
-    blind = cross_entropies(torch.tensor(validation / 255.0), mean.logit().expand(300, 8, 8, 1)).mean().item()
+    blind = Bernoulli().errors(torch.tensor(validation / 255.0), mean.logit().expand(300, 8, 8, 1)).mean().item()
     assert epochs[-1].metrics["validation_cross_entropy"] < 0.85 * blind
     assert epochs[-1].metrics["train_loss"] == epochs[-1].metrics["train_cross_entropy"]
     assert epochs[-1].metrics["validation_squared_error"] < epochs[0].metrics["validation_squared_error"]
 
 
 def test_binarization_draws_anew_in_training_and_leaves_evaluations_alone(digit: ItemSpec, items: Tensor) -> None:
-    model = built(digit, binarize=True)
+    model = built(digit, likelihood={"kind": "bernoulli", "binarize": True})
     model.requires_grad_(False)
     seen: list[Tensor] = []
     model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -95,16 +98,16 @@ def test_binarization_draws_anew_in_training_and_leaves_evaluations_alone(digit:
     assert not torch.equal(first, second)
     torch.testing.assert_close(first.mean(0), items[0] / 255.0, atol=0.04, rtol=0)
     # The error is against what was drawn, not against the grey item.
-    expected = cross_entropies(first, model.decoder(model.encoder(first))).mean()
+    expected = Bernoulli().errors(first, model.decoder(model.encoder(first))).mean()
     torch.testing.assert_close(drawn[0]["cross_entropy"], expected)
 
 
 def test_items_that_are_not_sure_to_be_in_0_1_are_refused() -> None:
-    with pytest.raises(SettingError, match=r"^reconstruction: bernoulli, must be squared_error: items are float32"):
+    with pytest.raises(SettingError, match=r"^likelihood\.kind: bernoulli, must be squared_error: items are float32"):
         built(VECTOR)
-    assert built(VECTOR.model_copy(update={"dtype": "uint8"})).reconstruction == "bernoulli"
+    assert built(VECTOR.model_copy(update={"dtype": "uint8"})).likelihood == Bernoulli()
 
 
 def test_binarization_without_a_likelihood_is_refused(digit: ItemSpec) -> None:
-    with pytest.raises(ValidationError, match="must be false where reconstruction is squared_error"):
-        built(digit, reconstruction="squared_error", binarize=True)
+    with pytest.raises(ValidationError, match="binarize"):
+        built(digit, likelihood={"kind": "squared_error", "binarize": True})

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
+from components import likelihoods
 from components.bottlenecks import BinarySettings, CategoricalSettings, GaussianSettings
 from components.bottlenecks.contract import Bottleneck
 from components.bounds import active_variables, compute_bounds
-from components.contract import cross_entropies
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.settings import SettingError
@@ -24,13 +24,18 @@ TINY = {"kind": "categorical", "variables": 3, "classes": 4}
 
 
 def built(item: ItemSpec, bottleneck: dict[str, Any], **settings: Any) -> Autoencoder:
-    parts = {"network": {"kind": "mlp", "hidden": [24]}, "bottleneck": bottleneck, "reconstruction": "bernoulli"}
+    parts = {"network": {"kind": "mlp", "hidden": [24]}, "bottleneck": bottleneck, "likelihood": {"kind": "bernoulli"}}
     return AutoencoderSettings.model_validate(parts | settings).build(item).eval()
 
 
 @pytest.fixture(scope="module")
 def trained(digit: ItemSpec, digits: np.ndarray) -> Autoencoder:
-    model = built(digit, TINY, binarize=True, training={"batch_size": 32, "learning_rate": 0.01})
+    model = built(
+        digit,
+        TINY,
+        likelihood={"kind": "bernoulli", "binarize": True},
+        training={"batch_size": 32, "learning_rate": 0.01},
+    )
     for _ in model.fit(TrainingRun(digits[:1000], digits[1000:1200], epochs=15, seed=0)):
         pass
     return model
@@ -50,7 +55,7 @@ def test_bounds_of_a_categorical_model_are_those_of_summing_over_all_its_codes(
         posterior = Categorical(logits=trained.latents(items))
         log_q = torch.stack([posterior.log_prob(code.expand(40, 3)).sum(1) for code in codes])  # (64, 40)
         logits = trained.decoder(trained.bottleneck.embed(codes))
-        log_p = torch.stack([-cross_entropies(items / 255.0, row.expand(40, 8, 8, 1)) for row in logits])
+        log_p = torch.stack([-likelihoods.Bernoulli().errors(items / 255.0, row.expand(40, 8, 8, 1)) for row in logits])
         log_prior = -3 * np.log(4)
         bound = (log_q.exp() * (log_q - log_prior - log_p)).sum(0)
         evidence = -(log_p + log_prior).logsumexp(0)
@@ -72,7 +77,9 @@ def test_bounds_are_computed_in_evaluation_mode(digit: ItemSpec, digits: np.ndar
 def test_the_codes_of_the_bound_are_drawn_and_no_argmax(trained: Autoencoder, digits: np.ndarray) -> None:
     items = black_and_white(digits[1200:1600])
     with torch.no_grad():
-        flattering = cross_entropies(items / 255.0, trained.decoder(trained.bottleneck(trained.latents(items)).code))
+        flattering = likelihoods.Bernoulli().errors(
+            items / 255.0, trained.decoder(trained.bottleneck(trained.latents(items)).code)
+        )
     assert compute_bounds(trained, items, samples=20, seed=0).reconstruction.mean() > flattering.mean().item() + 0.5
 
 
@@ -155,7 +162,7 @@ def test_a_variable_is_active_where_its_posterior_mean_varies() -> None:
 @pytest.mark.parametrize(
     ("bottleneck", "settings", "complaint"),
     [
-        (TINY, {"reconstruction": "squared_error"}, "reconstruction: squared_error, must be bernoulli"),
+        (TINY, {"likelihood": {"kind": "squared_error"}}, "likelihood.kind: squared_error, must be bernoulli"),
         ({"kind": "identity", "size": 4}, {}, "bottleneck: Identity, must draw codes at random"),
         ({"kind": "binary", "size": 8}, {}, "bottleneck: Binary, must draw codes at random"),
     ],

@@ -102,7 +102,7 @@ def test_kind_chooses_the_settings() -> None:
     assert type(settings.network) is ConvSettings
     assert type(settings.bottleneck) is VectorQuantizerSettings
     assert type(adapter.validate_python({"kind": "pca", "size": 2})) is PCASettings
-    with pytest.raises(ValidationError, match="'pca', 'autoencoder'"):
+    with pytest.raises(ValidationError, match="'pca', 'lsa', 'autoencoder'"):
         adapter.validate_python({"kind": "magic"})
 
 

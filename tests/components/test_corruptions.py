@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from components.batches import DenseBatches
 from components.corruptions import GaussianNoise, MaskingNoise, NoCorruption, SaltAndPepperNoise
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
@@ -136,7 +137,7 @@ def test_evaluating_and_encoding_are_of_clean_items_and_draw_nothing(
     noisy, plain = built(digit, noise).train(), built(digit, {"kind": "none"}).train()
     before = torch.get_rng_state()
     assert torch.equal(noisy.encode(items), plain.encode(items))
-    assert measure(noisy, items) == measure(plain, items)
+    assert measure(noisy, DenseBatches(items)) == measure(plain, DenseBatches(items))
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -5,6 +5,7 @@ import torch
 from scipy.linalg import subspace_angles
 from torch import nn
 
+from components.batches import DenseBatches
 from components.models import AutoencoderSettings, PCASettings, TrainingRun
 from components.networks import LinearSettings
 from components.training import measure
@@ -36,7 +37,7 @@ def test_trained_on_digits_it_approaches_pcas_error_and_subspace(digit: ItemSpec
     model = AutoencoderSettings.model_validate(settings).build(digit)
     list(model.fit(run))
     train = torch.tensor(digits[:1500])
-    linear, best = (measure(each, train)["squared_error"] for each in (model, pca))
+    linear, best = (measure(each, DenseBatches(train))["squared_error"] for each in (model, pca))
     assert best * (1 - 1e-5) <= linear < best * 1.0005
     weight = next(part.weight for part in model.decoder if isinstance(part, nn.Linear))
     angles = np.degrees(subspace_angles(weight.detach().numpy(), pca.components.numpy().T))

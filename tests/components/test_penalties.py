@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from scipy.special import expit
 from torch import Tensor, nn
 
+from components.batches import DenseBatches
 from components.models import AutoencoderSettings, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.networks.mlp import ACTIVATIONS
@@ -187,7 +188,7 @@ def test_evaluating_the_contractive_term_repeats_and_leaves_the_random_state(
 ) -> None:
     model = built(digit, {"kind": "contractive", "weight": 2}, network=network)
     before = torch.get_rng_state()
-    first, second = measure(model, items), measure(model, items)
+    first, second = measure(model, DenseBatches(items)), measure(model, DenseBatches(items))
     assert first == second
     assert first["contractive"] > 0
     assert torch.equal(torch.get_rng_state(), before)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from components.batches import DenseBatches
 from components.contract import TrainingRun
 from components.corruptions import MaskingNoise, NoCorruption
 from components.models.tied import TiedAutoencoder
@@ -87,8 +88,8 @@ def test_each_layer_learns_to_rebuild_what_the_layers_below_it_give(digit: ItemS
     pretrained(stack, run(digits, epochs=6))
     items = digits[600:700]
     for before, after in zip(untrained.autoencoders, stack.autoencoders, strict=True):
-        left = measure(after, torch.tensor(items))["loss"]
-        assert left < 0.8 * measure(before, torch.tensor(items))["loss"]
+        left = measure(after, DenseBatches(torch.tensor(items)))["loss"]
+        assert left < 0.8 * measure(before, DenseBatches(torch.tensor(items)))["loss"]
         items = encoded(after, items)
     with torch.no_grad():
         torch.testing.assert_close(stack(torch.tensor(digits[600:700])), torch.tensor(items))

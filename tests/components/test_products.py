@@ -9,10 +9,11 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from components.batches import DenseBatches
 from components.bottlenecks import BottleneckSettings
 from components.corruptions import CorruptionSettings
+from components.likelihoods import Bernoulli, LikelihoodSettings
 from components.models import AutoencoderSettings, Model
-from components.models.autoencoder import Reconstruction
 from components.networks import NetworkSettings
 from components.penalties import PenaltySettings
 from components.training import measure
@@ -22,8 +23,10 @@ ITEMS = [
     ItemSpec(kind="image", shape=(8, 8, 1), dtype="uint8"),
     ItemSpec(kind="image", shape=(9, 7, 3), dtype="uint8"),
     ItemSpec(kind="vector", shape=(12,), dtype="float32"),
+    ItemSpec(kind="text", shape=(12,), dtype="int32"),
 ]
 
+FOR = {"bernoulli": ("image",), "multinomial": ("text",)}  # the items that these likelihoods are of
 SMALL = {"hidden": (16,), "channels": 8, "blocks": 1, "depth": 2}  # of settings that decide how long a test takes
 STEPS = 5  # after one, a codebook that follows the latents may have cost more than the step gained
 
@@ -41,21 +44,24 @@ def training_items(item: ItemSpec) -> torch.Tensor:
     torch.manual_seed(0)
     if item.dtype == "uint8":
         return torch.randint(256, (32, *item.shape), dtype=torch.uint8)
+    if item.kind == "text":
+        return torch.randint(4, (32, *item.shape), dtype=torch.int32)
     return torch.randn(32, *item.shape)
 
 
 PRODUCTS = [
     pytest.param(
-        AutoencoderSettings(network=network, bottleneck=bottleneck, reconstruction=reconstruction),
+        AutoencoderSettings(network=network, bottleneck=bottleneck, likelihood=likelihood),
         item,
-        id=f"{network.kind}-{bottleneck.kind}-{item.kind}{item.shape}-{reconstruction}",
+        id=f"{network.kind}-{bottleneck.kind}-{item.kind}{item.shape}-{likelihood.kind}",
     )
     for network in variants(NetworkSettings)
     for bottleneck in variants(BottleneckSettings)
     for item in ITEMS
     if network.kind != "conv" or item.kind == "image"  # else refused, see test_conv.py
-    for reconstruction in get_args(Reconstruction)
-    if reconstruction != "bernoulli" or item.dtype == "uint8"  # else refused, see test_bernoulli.py
+    for likelihood in variants(LikelihoodSettings)
+    if item.kind
+    in FOR.get(likelihood.kind, (item.kind,))  # else refused, see test_bernoulli.py and test_text_models.py
 ]
 
 
@@ -133,10 +139,10 @@ def test_the_whole_product_trains_and_encodes_as_without_corruption_and_penaltie
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.isfinite().all(), name
-    metrics = measure(model, items)
+    metrics = measure(model, DenseBatches(items))
     assert set(metrics) >= {*names, "loss"}
     assert all(math.isfinite(value) for value in metrics.values())
-    assert measure(model, items) == metrics, "evaluating has chance in it"
+    assert measure(model, DenseBatches(items)) == metrics, "evaluating has chance in it"
 
 
 class RoundTrip(torch.nn.Module):
@@ -157,8 +163,7 @@ def test_a_model_with_everything_on_exports_as_a_graph_without_chance(network: A
         bottleneck=bottleneck,
         corruption=variants(CorruptionSettings)[-1],
         penalties=PENALTIES[-1],
-        reconstruction="bernoulli",
-        binarize=True,
+        likelihood=Bernoulli(binarize=True),
     )
     model, items = RoundTrip(settings.build(ITEMS[0])).eval(), training_items(ITEMS[0])
     program = torch.export.export(model, (items[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))

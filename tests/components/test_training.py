@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from components import training
+from components import batches, training
+from components.batches import DenseBatches, as_tensor
 from components.corruptions import NoCorruption
 from components.models import AutoencoderSettings, Epoch, Model, TrainingRun
 from components.models.autoencoder import Autoencoder
 from components.models.tied import TiedAutoencoder
 from components.state import State
-from components.training import Diverged, TrainingSettings, as_tensor, descend, measure
+from components.training import Diverged, TrainingSettings, descend, measure
 from items.code import CodeSpec
 from items.spec import ItemSpec
 
@@ -119,7 +120,7 @@ def test_a_finished_run_has_nothing_left_to_resume(digit: ItemSpec, four_epochs:
 def test_training_learns_digits(digit: ItemSpec, digits: np.ndarray, name: str) -> None:
     run = TrainingRun(digits[:1500], digits[1500:], epochs=8, seed=0)
     model = autoencoder(digit, name, learning_rate=1e-2)
-    untrained = measure(model, torch.tensor(digits[1500:]))["squared_error"]
+    untrained = measure(model, DenseBatches(torch.tensor(digits[1500:])))["squared_error"]
     epochs = list(model.fit(run))
     # The variance of the items is what the best constant guess would leave.
     variance = (digits[1500:] / 255.0).var(0).sum()
@@ -165,7 +166,7 @@ def test_no_epoch_of_a_seed_has_the_order_of_another_seeds() -> None:
 
 
 def test_every_item_is_seen_once_an_epoch_in_a_new_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "BLOCK", 2)
+    monkeypatch.setattr(batches, "BLOCK", 2)
     model = Witness()
     orders = []
     for _ in descend(model, TrainingSettings(batch_size=4), numbered(22, epochs=3)):
@@ -188,7 +189,7 @@ def test_the_last_partial_batch_weighs_what_it_holds(monkeypatch: pytest.MonkeyP
 
 def test_codebook_metrics_are_of_the_whole_split_and_of_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MEASURE_BATCH", 1)
-    metrics = measure(Witness(), torch.arange(6.0)[:, None])
+    metrics = measure(Witness(), DenseBatches(torch.arange(6.0)[:, None]))
     assert (metrics["codebook_usage"], metrics["codebook_usage_worst"]) == ((2 / 4 + 1 / 4) / 2, 1 / 4)
     assert metrics["codebook_perplexity"] == pytest.approx((2 + 1) / 2)
     assert metrics["codebook_perplexity_worst"] == pytest.approx(1)
@@ -197,7 +198,7 @@ def test_codebook_metrics_are_of_the_whole_split_and_of_each_variable(monkeypatc
 def test_evaluation_moves_no_codebook(digit: ItemSpec, digits: np.ndarray) -> None:
     model = autoencoder(digit, "vector_quantizer").train()
     before = model.bottleneck.codebook.clone()
-    measure(model, torch.tensor(digits[:100]))
+    measure(model, DenseBatches(torch.tensor(digits[:100])))
     assert torch.equal(model.bottleneck.codebook, before)
 
 
@@ -272,7 +273,7 @@ def test_the_weights_of_an_epoch_give_its_validation(digit: ItemSpec, four_epoch
     for epoch in built().fit(four_epochs):
         loaded = built()
         loaded.load_state_dict(epoch.weights)
-        validated = measure(loaded, torch.tensor(four_epochs.validation))
+        validated = measure(loaded, DenseBatches(torch.tensor(four_epochs.validation)))
         shown = {name: value for name, value in epoch.metrics.items() if name.startswith("validation_")}
         assert {f"validation_{name}": value for name, value in validated.items()} == shown
         same = all(torch.equal(epoch.weights[name], tensor) for name, tensor in epoch.state.part("model").items())

@@ -12,6 +12,7 @@ from test_bottlenecks_in_training import BOTTLENECKS
 from torch import Tensor
 
 from components import training
+from components.batches import DenseBatches
 from components.codebook_use import code_counts, codebook_metrics
 from components.models import AutoencoderSettings, PCASettings, TrainingRun
 from components.models.autoencoder import Autoencoder
@@ -32,17 +33,17 @@ def built(digit: ItemSpec, items: Tensor, bottleneck: str, **settings: Any) -> A
     return model.eval()
 
 
-@pytest.mark.parametrize("reconstruction", ["squared_error", "bernoulli"])
+@pytest.mark.parametrize("likelihood", ["squared_error", "bernoulli"])
 @pytest.mark.parametrize("bottleneck", BOTTLENECKS)
 @torch.no_grad()
 def test_one_pass_gives_the_values_of_the_separate_ones(
-    digit: ItemSpec, items: Tensor, bottleneck: str, reconstruction: str
+    digit: ItemSpec, items: Tensor, bottleneck: str, likelihood: str
 ) -> None:
-    model = built(digit, items, bottleneck, reconstruction=reconstruction)
+    model = built(digit, items, bottleneck, likelihood={"kind": likelihood})
     found, losses, codes = model.validate(items), model.losses(items), model.encode(items)
     assert found.losses == losses
     error = (items / 255.0 - model.decode(codes)).square().flatten(1).sum(1).mean()
-    if reconstruction == "bernoulli":
+    if likelihood == "bernoulli":
         assert found.metrics.keys() == {"squared_error"}
         torch.testing.assert_close(found.metrics["squared_error"], error)
     else:
@@ -60,10 +61,10 @@ def test_a_validation_encodes_and_decodes_each_batch_once(
     digit: ItemSpec, items: Tensor, bottleneck: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "MEASURE_BATCH", 20)
-    model, calls = built(digit, items, bottleneck, reconstruction="bernoulli"), Counter()
+    model, calls = built(digit, items, bottleneck, likelihood={"kind": "bernoulli"}), Counter()
     for name, module in model.named_children():
         module.register_forward_hook(lambda *_, name=name: calls.update([name]))
-    found = measure(model, items)
+    found = measure(model, DenseBatches(items))
     assert calls == {"scaling": 3, "encoder": 3, "bottleneck": 3, "decoder": 3}
     if model.code.levels:
         counts = code_counts(model.encode(items).numpy(), model.code.levels, model.code.alphabets)
@@ -78,7 +79,7 @@ def test_codebooks_are_searched_once(
     searched = []
     nearest = torch.Tensor.argmin
     monkeypatch.setattr(torch.Tensor, "argmin", lambda *given: searched.append(1) or nearest(*given))
-    measure(model, items)
+    measure(model, DenseBatches(items))
     assert len(searched) == {"vector_quantizer": 1, "residual_quantizer": 3}[bottleneck]
 
 

@@ -17,6 +17,7 @@ from tests.faults.formats import Format, digest
 
 REPOSITORY = Path(__file__).parents[2]
 MNIST = ItemSpec(kind="image", shape=(28, 28, 1), dtype="uint8")
+ITEMS = {"reuters": ItemSpec(kind="text", shape=(2000,), dtype="int32")}  # other datasets have those of MNIST
 
 
 def make_params(folder: Path) -> None:
@@ -27,13 +28,13 @@ def make_params(folder: Path) -> None:
 
 
 def use_params(folder: Path) -> str:
-    """Read params.yaml, and build the models of its experiments for images of 28×28 pixels."""
+    """Read params.yaml, and build the models of its experiments for the items of their datasets."""
     params = load_params(Project(folder, folder))
     for dataset, named in params.experiments.items():
         for name, experiment in named.items():
             if (content := digest(experiment)) not in _CHECKED:
                 try:
-                    experiment.check(f"{dataset}.{name}", MNIST)
+                    experiment.check(f"{dataset}.{name}", ITEMS.get(dataset, MNIST))
                 except SettingError as error:
                     raise StageError(f"params.yaml: {error}") from error  # as `hourglass check` says it
                 _CHECKED.add(content)

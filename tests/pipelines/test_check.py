@@ -135,7 +135,7 @@ def test_the_projects_own_settings_have_no_error_and_neither_ray_nor_mlflow_is_i
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("params.yaml: no errors; datasets: 1, experiments: 19, studies: 9")
+    assert done.stdout.startswith("params.yaml: no errors; datasets: 2, experiments: 24, studies: 10")
 
 
 @pytest.mark.parametrize("hidden", [10**30, 10**12])

@@ -19,7 +19,7 @@ from pipelines.compare import stage as compare
 from pipelines.evaluate import stage as evaluate
 from pipelines.export import stage as export
 from pipelines.metrics.collapse import reasons
-from pipelines.metrics.item_metrics import squared_errors
+from pipelines.metrics.item_metrics import squared_error_of_the_mean, squared_errors
 from pipelines.project import Project
 from pipelines.register import stage as register
 from pipelines.tracking.store import Store
@@ -63,11 +63,11 @@ def test_what_is_rebuilt_no_better_than_by_the_mean_item_is_collapsed() -> None:
     mean = ITEMS.mean(0, keepdims=True)
     for share, collapsed in ((0.0, True), (0.004, True), (0.006, False), (1.0, False)):  # errors (1 - share)² as large
         rebuilt = mean + share * (ITEMS - mean)
-        found = reasons(ITEMS, some(393), BITS64, squared_errors(ITEMS, rebuilt))
+        found = reasons(ITEMS, some(393), BITS64, (squared_errors(ITEMS, rebuilt), squared_error_of_the_mean(ITEMS)))
         assert bool(found) is collapsed
-    (reason,) = reasons(ITEMS, some(393), BITS64, np.full(393, 9.0))
-    assert re.fullmatch(r"squared error 9, and 5\.3\d* if every item is replaced by the mean item", reason)
-    assert reasons(ITEMS[:1], some(1, 1), BITS64, np.zeros(1)) == []
+    (reason,) = reasons(ITEMS, some(393), BITS64, (np.full(393, 9.0), squared_error_of_the_mean(ITEMS)))
+    assert re.fullmatch(r"error 9, and 5\.3\d* if every item is replaced by the mean item", reason)
+    assert reasons(ITEMS[:1], some(1, 1), BITS64, (np.zeros(1), 0.0)) == []
 
 
 def test_a_posterior_that_has_collapsed_is_found_by_what_is_rebuilt() -> None:
@@ -85,7 +85,9 @@ def test_a_posterior_that_has_collapsed_is_found_by_what_is_rebuilt() -> None:
             codes = model.eval().encode(torch.from_numpy(DIGITS[1200:]))
             rebuilt = model.decode(codes).numpy()
         scaled = ITEM.scaled(DIGITS[1200:])
-        found = reasons(scaled, codes.numpy(), REAL, squared_errors(scaled, rebuilt))
+        found = reasons(
+            scaled, codes.numpy(), REAL, (squared_errors(scaled, rebuilt), squared_error_of_the_mean(scaled))
+        )
         assert ["mean item" in reason for reason in found] == [True] * collapsed
 
 

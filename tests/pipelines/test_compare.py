@@ -20,12 +20,26 @@ from pipelines.evaluate.results import VALUES, write_values
 from pipelines.metrics.significance import interval
 from pipelines.project import StageError
 
+OF_TEXTS = (
+    "surprisal",
+    "word_perplexity",
+    "precision_at_1",
+    "precision_at_10",
+    "precision_at_100",
+    "macro_precision_at_10",
+    "mean_average_precision",
+)
+
 
 def test_a_row_holds_the_results_of_every_stage(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.experiment("vq", model=VQVAE, bits=80)
     reports = lab.compare(monkeypatch)
     (row,) = json.loads((reports / "leaderboard.json").read_text())
-    intervals: dict[str, float | None] = {"active_fraction_low": None, "active_fraction_high": None}
+    intervals: dict[str, float | None] = dict.fromkeys(
+        [*OF_TEXTS, *(f"{metric}_{end}" for metric in ("active_fraction", *OF_TEXTS) for end in ("low", "high"))]
+    )
+    for metric in ("word_perplexity", "macro_precision_at_10"):  # no means over items
+        del intervals[f"{metric}_low"], intervals[f"{metric}_high"]
     for metric, given in PER_ITEM.items():
         intervals[f"{metric}_low"], intervals[f"{metric}_high"] = interval(spread(given))
     assert row == intervals | {
@@ -71,7 +85,9 @@ def test_a_metric_that_does_not_apply_is_null_and_empty(lab: Lab, monkeypatch: p
     absent = {*PER_ITEM, "codebook_usage", "codebook_perplexity"}
     absent |= {f"{metric}_{end}" for metric in (*PER_ITEM, "active_fraction") for end in ("low", "high")}
     absent |= {"codebook_usage_worst", "codebook_perplexity_worst", "distinct_codes", "distinct_code_share"}
-    absent |= {"entropy_per_position", "entropy_per_item", "collapsed"}
+    absent |= {"entropy_per_position", "entropy_per_item", "collapsed", *OF_TEXTS}
+    absent |= {f"{key}_{end}" for key in OF_TEXTS for end in ("low", "high")}
+    absent -= {f"{key}_{end}" for key in ("word_perplexity", "macro_precision_at_10") for end in ("low", "high")}
     absent |= {"active_fraction", "corruption", "network", "bottleneck", "penalties"}
     assert {key for key, value in row.items() if value is None} == absent
     (line,) = csv.DictReader((reports / "leaderboard.csv").read_text().splitlines())

@@ -37,13 +37,13 @@ def test_no_kind_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reconstruction"),
+    ("name", "likelihood"),
     [*((name, "squared_error") for name in BOTTLENECKS), *((name, "bernoulli") for name in BY_LIKELIHOOD)],
 )
-def test_every_bottleneck_earns_its_certificate(name: str, reconstruction: str, tmp_path: Path) -> None:
+def test_every_bottleneck_earns_its_certificate(name: str, likelihood: str, tmp_path: Path) -> None:
     grid = BOTTLENECKS[name]["kind"] in ("vector_quantizer", "finite_scalar", "residual_quantizer")
     network = {"kind": "conv", "downsample": 2, "channels": 8} if grid else {"kind": "mlp", "hidden": [16]}
-    settings = {"network": network, "bottleneck": BOTTLENECKS[name], "reconstruction": reconstruction}
+    settings = {"network": network, "bottleneck": BOTTLENECKS[name], "likelihood": {"kind": likelihood}}
     model = AutoencoderSettings.model_validate(settings).build(ITEM)
     for _ in model.fit(TrainingRun(DIGITS[:1000], DIGITS[1000:1200], epochs=1, seed=0)):
         pass
@@ -65,5 +65,5 @@ def test_every_bottleneck_earns_its_certificate(name: str, reconstruction: str, 
         assert codes.dtype == np.uint8
         np.testing.assert_array_equal(np.unpackbits(np.packbits(codes, axis=1), axis=1), codes)
     rebuilt = bundle.decode(codes)
-    if reconstruction == "bernoulli":
+    if likelihood == "bernoulli":
         assert 0 <= rebuilt.min() <= rebuilt.max() <= 1

@@ -13,7 +13,7 @@ from components.data import PreparedDataset
 from components.state import State
 from items.spec import ItemSpec
 from pipelines.project import StageError
-from pipelines.settings.experiment import Budget, ExperimentSettings
+from pipelines.settings.experiment import Budget, ExperimentSettings, SweepSettings
 from pipelines.sweep.journal import journals
 from pipelines.sweep.lineup import Lineup
 from pipelines.sweep.plan import Sweep
@@ -27,7 +27,7 @@ MODEL = {"rate": {"log_uniform": [1e-4, 1e-1]}, "size": {"integer": [2, 9]}, "ki
 def sweep_in(folder: Path, trials: int, name: str = "deep") -> Sweep:
     """Return a sweep of one epoch a trial, of a model that is never built."""
     data = cast(PreparedDataset, SimpleNamespace(schema=SimpleNamespace(item=ITEM, digest="data")))
-    settings = ExperimentSettings(model=MODEL)
+    settings = ExperimentSettings(model=MODEL, sweep=SweepSettings(objective="loss"))
     return Sweep("digits", name, settings, Budget(epochs=1, trials=trials), "quick", 0, data, folder, Storage(folder))
 
 

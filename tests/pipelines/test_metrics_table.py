@@ -32,7 +32,9 @@ class Given(EvaluationContext):
 
     item = ItemSpec(kind="image", shape=(1, 2, 1), dtype="uint8")
     code = REAL
-    decodes = True
+    rebuilds_items = True
+    rebuilds_chances = False
+    has_topics = False
     classified = False
 
     def __init__(self, **given: Any) -> None:
@@ -103,13 +105,16 @@ def test_metrics_that_do_not_apply() -> None:
     usage -= {"encode_items_per_second"}
     assert applicable(Given()) == fidelity | {"bits_per_item", "active_fraction"}  # too small for a window of SSIM
     assert applicable(Discrete()) == fidelity | usage | {"bits_per_item"}
-    assert applicable(Given(decodes=False)) == {"bits_per_item", "active_fraction"}
+    assert applicable(Given(rebuilds_items=False)) == {"bits_per_item", "active_fraction"}
     large = ItemSpec(kind="image", shape=(7, 9, 3), dtype="uint8")
     assert "ssim" in applicable(Given(item=large))
-    assert "ssim" not in applicable(Given(item=large, decodes=False))
+    assert "ssim" not in applicable(Given(item=large, rebuilds_items=False))
     vector = ItemSpec(kind="vector", shape=(9,), dtype="float32")
     assert applicable(Given(item=vector)) == {"squared_error", "mse", "bits_per_item", "active_fraction"}
     assert {"knn_accuracy", "probe_accuracy"} < applicable(Given(classified=True))
+    words = {"surprisal", "word_perplexity", "bits_per_item", "active_fraction"}
+    assert applicable(Given(rebuilds_items=False, rebuilds_chances=True)) == words
+    assert {"precision_at_10", "mean_average_precision"} < applicable(Given(has_topics=True))
 
 
 @pytest.mark.parametrize(("labels", "classified"), [(None, False), ([1, 1, 1], False), ([0, 1, 1], True)])
@@ -129,7 +134,9 @@ def test_rows_say_all_that_others_need() -> None:
         if metric.source == "record":
             assert metric.key in RunRecord.model_fields or hasattr(RunRecord, metric.key)
     ranked = [metric.key for metric in METRICS if metric.ranked]
-    assert ranked == ["bits_per_item", "squared_error", "mse", "psnr", "ssim", "knn_accuracy", "probe_accuracy"]
+    precisions = ["precision_at_1", "precision_at_10", "precision_at_100", "mean_average_precision"]
+    errors = ["bits_per_item", "squared_error", "mse", "psnr", "ssim", "surprisal"]
+    assert ranked == [*errors, "knn_accuracy", "probe_accuracy", *precisions]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             "large-codebook": model({"kind": "vector_quantizer", "codebook_size": 200, "size": 3}),
             "too-active": model({"kind": "top_k", "size": 4, "active": 9}),
         },
-        "vectors": {"plain": model(code), "no-bytes": model(code, reconstruction="bernoulli")},
+        "vectors": {"plain": model(code), "no-bytes": model(code, likelihood={"kind": "bernoulli"})},
     }
     made = Project(root, root)
     trained.write_params(made, datasets, models)
@@ -126,7 +126,7 @@ def test_a_report_needs_no_classes(project: Project, monkeypatch: pytest.MonkeyP
     ("dataset", "name", "complaint"),
     [
         ("one-class", "too-active", r"model\.bottleneck\.active: 9, must be at most size, 4$"),
-        ("vectors", "no-bytes", r"model\.reconstruction: bernoulli, must be squared_error: items are flo"),
+        ("vectors", "no-bytes", r"model\.likelihood\.kind: bernoulli, must be squared_error: items are flo"),
     ],
 )
 def test_what_cannot_work_is_named_before_a_sweep_starts(

@@ -48,10 +48,10 @@ ERRORS: list[tuple[Callable[[Tree], Any], str]] = [
     (lambda t: deep(t)["model"]["training"].update(learning_rate={"uniform": [-1, 1]}), "model.training.learning_rate: -1, must be more than 0"),
     (lambda t: deep(t)["model"]["training"].update(learning_rate={"choice": []}), "learning_rate.choice: [], must be a list of one or more"),
     (lambda t: deep(t)["model"].pop("network"), "experiments.digits.deep.model.network: is missing"),
-    (lambda t: deep(t)["model"].update(kind="x"), "experiments.digits.deep.model.kind: x, must be one of 'pca', 'autoencoder'"),
+    (lambda t: deep(t)["model"].update(kind="x"), "experiments.digits.deep.model.kind: x, must be one of 'pca', 'lsa', 'autoencoder'"),
     (lambda t: deep(t).update(x=1), "experiments.digits.deep.x: unknown key; allowed here: model, sweep, quick, paper"),
     (lambda t: deep(t).update(sweep={"gpus": -1}), "experiments.digits.deep.sweep.gpus: -1, must be at least 0"),
-    (lambda t: deep(t).update(sweep={"objective": "psnr"}), "experiments.digits.deep.sweep.objective: psnr, must be one of 'squared_error' or 'loss'"),
+    (lambda t: deep(t).update(sweep={"objective": "psnr"}), "experiments.digits.deep.sweep.objective: psnr, must be one of 'error' or 'loss'"),
     (lambda t: deep(t).update(sweep=3), "experiments.digits.deep.sweep: 3, must be a mapping"),
     (lambda t: deep(t).update(quick={"epochs": "many"}), "experiments.digits.deep.quick.epochs: many, must be an integer"),
     (lambda t: deep(t).pop("quick"), "experiments.digits.deep: quick must be given"),
@@ -59,7 +59,7 @@ ERRORS: list[tuple[Callable[[Tree], Any], str]] = [
     (lambda t: deep(t)["model"]["training"].update(learning_rate=0.1), "experiments.digits.deep: has more than one trial and searches no value"),
     (lambda t: t["experiments"]["digits"]["pca"].update(quick={"epochs": 2}), "experiments.digits.pca.quick: must be left out, because pca is fitted in closed form"),
     (lambda t: t["experiments"]["digits"].update({"Bad Name": deep(t)}), "experiments.digits.Bad Name: must be lower-case"),
-    (lambda t: t["datasets"]["digits"].update(kind="x"), "datasets.digits.kind: x, must be one of 'mnist', 'fashion_mnist', 'digits', 'array', 'images'"),
+    (lambda t: t["datasets"]["digits"].update(kind="x"), "datasets.digits.kind: x, must be one of 'mnist', 'fashion_mnist', 'digits', 'reuters', 'array', 'images', 'text'"),
     (lambda t: t["datasets"]["digits"].update(x=1), "datasets.digits.x: unknown key"),
     (lambda t: t.update(budget="fast"), "budget: fast, must be one of 'quick' or 'paper'"),
     (lambda t: t.update(seed=-1), "seed: -1, must be at least 0"),
@@ -83,7 +83,7 @@ ERRORS: list[tuple[Callable[[Tree], Any], str]] = [
     (lambda t: with_study(t, pca="pca"), "studies.digits.planes.deep: is missing"),
     (lambda t: with_study(t, pca="pca", deep="digits-deep"), "studies.digits.planes.deep: digits-deep, must be one of the experiments of digits: pca, deep, vqvae"),
     (lambda t: with_study(t, pca="pca", deep="deep", size=1), "studies.digits.planes.size: unknown key; allowed here: kind, pca, deep"),
-    (lambda t: with_study(t, "plane", pca="pca", deep="deep"), "studies.digits.plane.kind: plane, must be one of bounds, denoising, generation"),
+    (lambda t: with_study(t, "plane", pca="pca", deep="deep"), "studies.digits.plane.kind: plane, must be one of bounds, denoising, documents, generation"),
     (lambda t: with_study(t, "two", kind="plain", pca="pca", deep="deep"), "studies.digits.two.kind: plain, must be one of bounds"),
     (lambda t: with_study(t, "two", kind=["planes"]), "studies.digits.two.kind: ['planes'], must be one of bounds"),
     (lambda t: with_study(t, "denoising", basic="deep", denoising="deep", noises=[{"kind": "masking", "share": 2}]), "studies.digits.denoising.noises.0.share: 2, must be at most 1"),
@@ -256,7 +256,7 @@ def test_the_projects_own_settings_search_what_is_trained() -> None:
             if key in type(experiment.model_settings(next(corners(experiment.space))).bottleneck).model_fields
         }
         assert weights <= experiment.space.keys(), name
-    kinds = {study.kind for study in params.studies_of("mnist").values()}
+    kinds = {study.kind for dataset in ("mnist", "reuters") for study in params.studies_of(dataset).values()}
     assert kinds == set(pipelines.studies.kinds()), "a kind of study that nobody sees run"
 
 

@@ -27,7 +27,7 @@ def model(bottleneck: dict[str, Any], **settings: Any) -> dict[str, Any]:
         "network": {"kind": "mlp", "hidden": [64]},
         "bottleneck": bottleneck,
         "training": {"batch_size": 32, "learning_rate": 0.01},
-        "reconstruction": "bernoulli",
+        "likelihood": {"kind": "bernoulli"},
         **settings,
     }
 
@@ -37,9 +37,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> StudyLab:
     made = StudyLab.shared(tmp_path_factory)
     gaussian = {"kind": "gaussian", "size": 8}
     categorical = {"kind": "categorical", "variables": 8, "classes": 4}
-    made.experiment("vae", model(gaussian, binarize=True), 12, bundle=False)
-    made.experiment("categorical", model(categorical, binarize=True), 12, bundle=False)
-    made.experiment("plain-gaussian", model(gaussian, reconstruction="squared_error"), 1, bundle=False)
+    made.experiment("vae", model(gaussian, likelihood={"kind": "bernoulli", "binarize": True}), 12, bundle=False)
+    made.experiment(
+        "categorical", model(categorical, likelihood={"kind": "bernoulli", "binarize": True}), 12, bundle=False
+    )
+    made.experiment("plain-gaussian", model(gaussian, likelihood={"kind": "squared_error"}), 1, bundle=False)
     return made
 
 
@@ -69,7 +71,9 @@ def test_another_budget_draws_more_samples(lab: StudyLab) -> None:
 def test_a_model_of_another_kind_or_without_a_likelihood_is_refused(lab: StudyLab) -> None:
     with pytest.raises(StageError, match=r"categorical: must have the bottleneck gaussian, it has categorical"):
         lab.study("swapped", {"kind": "bounds", "gaussian": "categorical", "categorical": "vae"})
-    with pytest.raises(SettingError, match=r"plain-gaussian\.model\.reconstruction: squared_error, must be bernoulli"):
+    with pytest.raises(
+        SettingError, match=r"plain-gaussian\.model\.likelihood\.kind: squared_error, must be bernoulli"
+    ):
         lab.study("plain", {"kind": "bounds", "gaussian": "plain-gaussian", "categorical": "categorical"})
 
 

@@ -32,7 +32,7 @@ def runs_of(store: Any, changes: dict[str, Any]) -> SweepRuns:
         "bottleneck": {"kind": "identity", "size": 8},
         "training": {"learning_rate": {"log_uniform": [1e-3, 1e-2]}},
     }
-    sweep = {"objective": "squared_error", "reduction": 4.0, "first_rung": None}
+    sweep = {"objective": "error", "reduction": 4.0, "first_rung": None}
     settings = {"model": model | changes, "sweep": sweep, "quick": {"epochs": 4, "trials": 3}}
     return SweepRuns.of(store, "digits-deep", "digits", settings, "key", "quick", "validation_squared_error")
 
@@ -54,7 +54,7 @@ def test_every_setting_that_is_given_is_logged_with_what_was_asked_for() -> None
         "penalties.0.weight": "0.5",
         "corruption": "masking",
         "corruption.share": "0.25",
-        "sweep.objective": "squared_error",
+        "sweep.objective": "error",
         "sweep.reduction": "4",
         "sweep.first_rung": "None",
     }

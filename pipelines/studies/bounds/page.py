@@ -121,7 +121,7 @@ def training_text(record: RunRecord) -> str:
     model = model_settings(record)
     assert isinstance(model, AutoencoderSettings)  # noqa: S101  no other has bounds
     layers = "–".join(map(str, getattr(model.network, "hidden", ()))) or "no hidden layer"
-    items = "binarized anew each step" if model.binarize else "grey items"
+    items = "binarized anew each step" if getattr(model.likelihood, "binarize", False) else "grey items"
     return f"{model.network.kind} {layers}, {record.best_epoch} of {record.epochs} epochs, {items}"
 
 

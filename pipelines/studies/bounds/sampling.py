@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from components.batches import as_tensor
 from components.bounds import Bounds, compute_bounds
 from components.data import open_dataset
 from components.models import AutoencoderSettings
 from components.models.autoencoder import Autoencoder
 from components.settings import SettingError
-from components.training import as_tensor
 from pipelines.project import StageError
 from pipelines.sweep.record import read_record
 from pipelines.sweep.trained import model_settings, read_model

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from components.batches import as_tensor
 from components.data import open_dataset
 from components.data.raw import Outline
 from components.models import AutoencoderSettings
 from components.models.autoencoder import Autoencoder
 from components.settings import SettingError, Settings
-from components.training import as_tensor
 from pipelines.metrics import item_metrics
 from pipelines.studies.contract import Picture, Study, StudySettings, Table, write_page
 from pipelines.studies.plan import Inputs, StudyPlan

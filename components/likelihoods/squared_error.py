@@ -1,0 +1,25 @@
+"""The squared error: up to a constant, the likelihood of a normal distribution of one variance around the output."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from components.likelihoods.contract import Likelihood
+
+
+class SquaredError(Likelihood):
+    """The squared difference, summed over an item's values."""
+
+    kind: Literal["squared_error"] = "squared_error"
+    term: ClassVar[str] = "squared_error"
+    unit: ClassVar[str] = "squared error"
+
+    def errors(self, target: Tensor, decoded: Tensor) -> Tensor:
+        """See :class:`Likelihood`."""
+        return (target - decoded).square().flatten(1).sum(1)
+
+    def mean(self, decoded: Tensor) -> Tensor:
+        """See :class:`Likelihood`."""
+        return decoded

@@ -1,0 +1,82 @@
+"""Retrieval by topic: how many of an item's nearest neighbours share a topic with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from items.sparse import SparseRows
+
+Array = npt.NDArray[Any]
+
+CUTS = (1, 10, 100)
+AT_ONCE = 256  # queries whose similarities are held in memory
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The quality of each query's ranking.
+
+    Attributes:
+        precisions: share of the first k that share a topic with the query, (queries,) by k.
+        average_precisions: the mean of the precisions at each relevant item, over all items, (queries,); 0 without any.
+    """
+
+    precisions: dict[int, Array]
+    average_precisions: Array
+
+
+def rank(train: Array, train_topics: SparseRows, test: Array, test_topics: SparseRows) -> Ranked:
+    """Rank training items for each test item by the cosine of their features.
+
+    Args:
+        train, test: features (items, dimensions); of bits as -1 and 1 the cosine ranks as the Hamming distance does.
+        train_topics, test_topics: 1 where an item is of a topic, (items, topics).
+    """
+    candidates = _of_length_one(train)
+    relevant_to = train_topics[:].astype(np.float32)
+    parts = [
+        _judge(_of_length_one(test[start : start + AT_ONCE]) @ candidates.T, relevant_to, topics)
+        for start in range(0, len(test), AT_ONCE)
+        for topics in [test_topics[start : start + AT_ONCE].astype(np.float32)]
+    ]
+    return merge(parts)
+
+
+def judge(similarities: Array, train_topics: SparseRows, test_topics: SparseRows) -> Ranked:
+    """Judge rankings by similarities (queries, training items), the largest first; see :func:`rank`."""
+    return _judge(similarities, train_topics[:].astype(np.float32), test_topics[:].astype(np.float32))
+
+
+def merge(parts: list[Ranked]) -> Ranked:
+    """Return the rankings of several batches of queries as one."""
+    precisions = {cut: np.concatenate([part.precisions[cut] for part in parts]) for cut in CUTS}
+    return Ranked(precisions, np.concatenate([part.average_precisions for part in parts]))
+
+
+def macro(values: Array, topics: SparseRows) -> float:
+    """Return the mean over topics of the mean value of the queries that have it, (queries,): each topic counts once."""
+    of_topics = topics[:].astype(np.float64)
+    counts = of_topics.sum(0)
+    return float(((values @ of_topics)[counts > 0] / counts[counts > 0]).mean())
+
+
+def _judge(similarities: Array, train_topics: Array, test_topics: Array) -> Ranked:
+    shared = test_topics @ train_topics.T > 0
+    order = np.argsort(-similarities, axis=1, kind="stable")  # of equally similar items the first in the dataset
+    relevant = np.take_along_axis(shared, order, 1)
+    places = np.arange(1, relevant.shape[1] + 1)
+    precision_at = np.cumsum(relevant, 1) / places
+    found = relevant.sum(1)
+    averages = (precision_at * relevant).sum(1) / np.maximum(1, found)
+    precisions = {cut: precision_at[:, min(cut, relevant.shape[1]) - 1].copy() for cut in CUTS}
+    return Ranked(precisions, averages)
+
+
+def _of_length_one(features: Array) -> Array:
+    rows = features.reshape(len(features), -1).astype(np.float32)
+    lengths: Array = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return rows / lengths

@@ -1,0 +1,61 @@
+"""Texts in a table, or in text files below a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from items.documents import Row, check_columns, rows_of
+from items.errors import ItemError
+from items.spec import ItemSpec
+from serving.batches import Chunk, InputError, Stamp, fingerprint_of
+
+TEXT = "text"  # the column, where none is named
+
+
+class Texts:
+    """The texts of one column. A row's id comes from the column `id`; without one it is the row's number.
+
+    A text without a known word has the code of no words at all, and is no error.
+    """
+
+    def __init__(self, path: Path, item: ItemSpec, column: str | None) -> None:
+        if item.vocabulary is None:
+            raise InputError(f"{path}: holds texts; the bundle takes {item.kind} items of shape {item.shape}")
+        self.path, self._vocabulary, self._column = str(path), item.vocabulary, column or TEXT
+        self._stamps = {
+            each: Stamp.of(each.stat()) for each in (sorted(path.rglob("*.txt")) if path.is_dir() else [path])
+        }
+        self.total = sum(1 for _ in self._rows())
+        content = [[str(each), *stamp.content] for each, stamp in self._stamps.items()]
+        self.fingerprint = fingerprint_of(["texts", self._column, *content])
+
+    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
+        """Yield the texts from position `start` on, as counts of words."""
+        rows = enumerate(self._rows())
+        for _ in islice(rows, start):
+            pass
+        while some := list(islice(rows, size)):
+            texts, broken = [], {}
+            for place, (_, row) in enumerate(some):
+                try:
+                    texts.append(row.text(self._column))
+                except ItemError as error:
+                    broken[place] = str(error)
+            ids = [str(row.values["id"]) if row.values.get("id") is not None else str(number) for number, row in some]
+            yield Chunk(ids, self._vocabulary.count(texts)[:], broken)
+
+    def check_unchanged(self) -> None:
+        """Raise InputError if a file was written to, replaced or removed since it was opened."""
+        for path, stamp in self._stamps.items():
+            stamp.check(path)
+
+    def _rows(self) -> Iterator[Row]:
+        try:
+            for row in rows_of(Path(self.path)):
+                check_columns(row, [self._column])
+                yield row
+        except (ItemError, OSError) as error:
+            self.check_unchanged()
+            raise InputError(f"{self.path}: {error}") from error

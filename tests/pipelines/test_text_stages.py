@@ -1,0 +1,180 @@
+"""Texts through every stage: from a CSV by params.yaml alone to codes of strings, metrics and the report."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from components.data import PreparedDataset, SplitName, open_dataset
+from components.data.raw import Outline
+from items.sparse import SparseRows
+from items.spec import ItemSpec
+from pipelines.compare import stage as compare
+from pipelines.evaluate import stage as evaluate
+from pipelines.metrics.topics import rank
+from pipelines.studies import stage as studies
+from pipelines.studies.contract import read_study
+from pipelines.studies.documents import DocumentsSettings, rank_bm25, topics_of
+from serving.bundle import Bundle
+from serving.encoding import encode_to_shards
+from serving.inputs import InputError, open_input
+from tests.items.texts import TEXTS, TOPICS
+from tests.pipelines.sandbox import Sandbox
+
+
+def model(bottleneck: dict[str, object]) -> dict[str, object]:
+    return {
+        "model": {
+            "kind": "autoencoder",
+            "network": {"kind": "mlp", "hidden": [32]},
+            "bottleneck": bottleneck,
+            "likelihood": {"kind": "multinomial"},
+            "training": {"batch_size": 16, "learning_rate": 0.01},
+        },
+        "quick": {"epochs": 6, "trials": 1},
+        "paper": {"epochs": 6, "trials": 1},
+    }
+
+
+EXPERIMENTS = {
+    "lsa": {"model": {"kind": "lsa", "size": 6}},
+    "deep": model({"kind": "identity", "size": 6}),
+    "hash": model({"kind": "binary", "size": 24}),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """A project of notes whose experiments were trained, exported, evaluated and compared."""
+    sandbox = Sandbox(tmp_path_factory.mktemp("project"))
+    with (sandbox.root / "inputs" / "notes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "module"), *zip(TEXTS, TOPICS, strict=True)])
+    notes = {"kind": "text", "source": "inputs/notes.csv", "labels": "module", "vocabulary": {"size": 300}}
+    found = {"documents": {"models": list(EXPERIMENTS)}}
+    sandbox.write_params(
+        {"datasets": {"notes": notes}, "experiments": {"notes": EXPERIMENTS}, "studies": {"notes": found}}
+    )
+    sandbox.train()
+    with contextlib.chdir(sandbox.root):
+        for name in EXPERIMENTS:
+            evaluate.main("notes", [name])
+        studies.main("notes")
+        compare.main()
+    return sandbox
+
+
+def test_metrics_are_of_what_each_model_rebuilds(project: Sandbox) -> None:
+    metrics = {n: json.loads((project.root / "metrics" / "notes" / f"{n}.json").read_text()) for n in EXPERIMENTS}
+    assert {"squared_error", "knn_accuracy"} <= metrics["lsa"].keys()
+    assert "word_perplexity" not in metrics["lsa"]
+    for name in ("deep", "hash"):
+        assert {"surprisal", "word_perplexity", "knn_accuracy"} <= metrics[name].keys()
+        assert "squared_error" not in metrics[name]
+        assert 1 < metrics[name]["word_perplexity"] < 300
+    assert metrics["hash"]["bits_per_item"] == 24
+    counts = open_dataset(project.root / "data" / "notes").items("test")
+    bundle = Bundle.load(project.root / "bundles" / "notes" / "deep")
+    chances = bundle.decode(bundle.encode(counts))
+    assert chances.sum(1) == pytest.approx(1.0, abs=1e-5)
+    nats = -(counts[:] * np.log(chances)).sum(1)
+    assert metrics["deep"]["surprisal"] == pytest.approx(nats.mean(), rel=1e-5)
+    assert metrics["deep"]["word_perplexity"] == pytest.approx(np.exp(nats.sum() / counts[:].sum()), rel=1e-5)
+
+
+def test_pictures_and_the_report_show_words(project: Sandbox) -> None:
+    for name in EXPERIMENTS:
+        assert (project.root / "evaluations" / "notes" / name / "reconstructions.png").stat().st_size > 5000
+    report = (project.root / "reports" / "index.html").read_text()
+    assert "Duplicates, dropped" in report
+    assert "Surprisal" in report
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_strings_have_the_codes_of_their_prepared_counts(project: Sandbox, name: str, tmp_path: Path) -> None:
+    bundle = Bundle.load(project.root / "bundles" / "notes" / name)
+    path = tmp_path / "again.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("id", "body"), *((f"text {n}", text) for n, text in enumerate([*TEXTS, "", "zzz"]))]
+        )
+    source = open_input(path, bundle.manifest.item, column="body")
+    manifest = encode_to_shards(source, bundle, tmp_path / "codes", batch_size=64)
+    assert manifest.items == len(TEXTS) + 2
+    table = pq.read_table(sorted((tmp_path / "codes").glob("part-*.parquet")))
+    assert table["id"].to_pylist()[0] == "text 0"
+    codes = np.array(table["code"].to_pylist(), bundle.manifest.code.dtype)
+    vocabulary = bundle.manifest.item.vocabulary
+    assert vocabulary is not None
+    np.testing.assert_array_equal(codes, bundle.encode(vocabulary.count([*TEXTS, "", "zzz"]), batch_size=64))
+    assert np.isfinite(codes).all()
+    np.testing.assert_array_equal(codes[-1], codes[-2])  # no known word is no word at all
+    prepared = open_dataset(project.root / "data" / "notes").items("test")
+    known = {row.tobytes(): number for number, row in enumerate(vocabulary.count(TEXTS)[:])}
+    places = [known[row.tobytes()] for row in prepared[:]]
+    expected, found = bundle.embed(prepared), bundle.embed(vocabulary.count(TEXTS))[places]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_inputs_that_are_no_texts_are_named(project: Sandbox, tmp_path: Path) -> None:
+    item = Bundle.load(project.root / "bundles" / "notes" / "lsa").manifest.item
+    (tmp_path / "t.csv").write_text("body\na\n")
+    with pytest.raises(InputError, match=r"t\.csv: line 2: has no column text, its columns are body$"):
+        open_input(tmp_path / "t.csv", item)
+    (tmp_path / "t.jsonl").write_text('{"text": "a"}\n{"text": 7}\n')
+    source = open_input(tmp_path / "t.jsonl", item)
+    (chunk,) = source.chunks(0, 10)
+    assert chunk.broken == {1: "line 2: text is 7, must be text"}
+    assert (chunk.ids, len(chunk.items)) == (["0", "1"], 1)
+    (tmp_path / "t.jsonl").write_text('{"text": "b"}\n')
+    with pytest.raises(InputError, match="changed while it was encoded"):
+        source.check_unchanged()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="holds no items"):
+        open_input(tmp_path / "folder", item)
+
+
+def test_a_study_sets_codes_beside_searches_by_all_words(project: Sandbox) -> None:
+    study = read_study(project.root / "studies" / "notes" / "documents")
+    assert [row[0] for row in study.tables[0].rows] == ["lsa", "deep", "hash", "tf-idf", "BM25"]
+    assert [row[1] for row in study.tables[0].rows] == ["6 numbers", "6 numbers", "24 bits", "all words", "all words"]
+    dataset = open_dataset(project.root / "data" / "notes")
+    train, test = topics_of(dataset)
+    assert test[:].sum(1).tolist() == [1] * dataset.count("test")
+    item = dataset.schema.item
+    ranked = rank(item.scaled(dataset.items("train")[:]), train, item.scaled(dataset.items("test")[:]), test)
+    assert study.metrics["tf_idf_precision_at_10"] == pytest.approx(ranked.precisions[10].mean(), abs=0.01)
+    assert study.metrics["tf_idf_mean_average_precision"] == pytest.approx(ranked.average_precisions.mean(), abs=0.01)
+    for name in ("tf_idf", "bm25"):  # chance finds about a third
+        assert study.metrics[f"{name}_precision_at_1"] > 0.6
+
+
+def test_bm25_ranks_a_text_first_that_is_the_query(project: Sandbox) -> None:
+    dataset = open_dataset(project.root / "data" / "notes")
+    rows = dataset.items("train")
+    eye = SparseRows.of(np.eye(len(rows), dtype=np.int32))
+    with_itself = rank_bm25(Same(dataset.schema, dataset.folder), eye, eye)
+    assert with_itself.precisions[1].mean() > 0.9
+
+
+class Same(PreparedDataset):
+    """A dataset whose test split is its training split."""
+
+    def items(self, split: SplitName) -> np.ndarray | SparseRows:
+        return super().items("train")
+
+
+def test_a_study_of_texts_is_of_texts_with_topics() -> None:
+    settings = DocumentsSettings(models=("lsa",))
+    for item, classes, said in (
+        (ItemSpec(kind="vector", shape=(3,), dtype="float32"), 2, "is of texts, and the items are of kind vector"),
+        (ItemSpec(kind="text", shape=(3,), dtype="int32"), None, "needs topics, and the texts have none"),
+    ):
+        (error,) = settings.errors(Outline(item, classes, 10))
+        assert said in str(error)
+    assert list(settings.errors(Outline(ItemSpec(kind="text", shape=(3,), dtype="int32"), 2, 10))) == []

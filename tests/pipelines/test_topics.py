@@ -1,0 +1,53 @@
+"""Precision and average precision by shared topic are those of ir-measures."""
+
+from __future__ import annotations
+
+import ir_measures
+import numpy as np
+import pytest
+from ir_measures import AP, P
+
+from items.sparse import SparseRows
+from pipelines.metrics.topics import judge, macro, rank
+
+RANDOM = np.random.default_rng(0)
+TRAIN, TEST = RANDOM.normal(size=(150, 6)).astype(np.float32), RANDOM.normal(size=(23, 6)).astype(np.float32)
+TRAIN_TOPICS = (RANDOM.random((150, 5)) < 0.2).astype(np.int32)
+TEST_TOPICS = (RANDOM.random((23, 5)) < 0.3).astype(np.int32)
+TEST_TOPICS[4] = 0
+SHARED = TEST_TOPICS @ TRAIN_TOPICS.T > 0
+
+
+def theirs(similarities: np.ndarray) -> dict[str, list[float]]:
+    """Return the values of each query by ir-measures, 0 where nothing is relevant to it."""
+    qrels = {f"q{q}": {f"d{d}": int(SHARED[q, d]) for d in range(150)} for q in range(23)}
+    runs = {f"q{q}": {f"d{d}": float(similarities[q, d]) for d in range(150)} for q in range(23)}
+    found: dict[str, list[float]] = {}
+    for measure in (P @ 1, P @ 10, P @ 100, AP):
+        each = {one.query_id: one.value for one in ir_measures.iter_calc([measure], qrels, runs)}
+        found[str(measure)] = [each.get(f"q{q}", 0.0) for q in range(23)]
+    return found
+
+
+def test_rankings_are_judged_as_by_ir_measures() -> None:
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (TEST, TRAIN)]
+    ranked = rank(3 * TRAIN, SparseRows.of(TRAIN_TOPICS), TEST, SparseRows.of(TEST_TOPICS))
+    expected = theirs(unit[0] @ unit[1].T)
+    for cut in (1, 10, 100):
+        assert ranked.precisions[cut].tolist() == pytest.approx(expected[f"P@{cut}"], abs=1e-6)
+    assert ranked.average_precisions.tolist() == pytest.approx(expected["AP"], abs=1e-5)
+    assert ranked.average_precisions[4] == 0
+
+
+def test_equally_similar_items_come_in_the_datasets_order() -> None:
+    topics = np.array([[1, 0], [0, 1], [1, 0]], np.int32)
+    ranked = judge(np.zeros((1, 3)), SparseRows.of(topics), SparseRows.of(topics[:1]))
+    assert ranked.precisions[1].tolist() == [1.0]
+    assert ranked.precisions[10].tolist() == pytest.approx([2 / 3])  # of three there are
+    assert ranked.average_precisions.tolist() == pytest.approx([(1 + 2 / 3) / 2])
+
+
+def test_each_topic_counts_once_in_the_macro_mean() -> None:
+    topics = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0]], np.int32)
+    assert macro(np.array([1.0, 0.0, 0.5]), SparseRows.of(topics)) == pytest.approx((0.5 + 0.5) / 2)
+    assert macro(np.array([1.0, 0.0, 0.25]), SparseRows.of(topics)) == pytest.approx((1.25 / 3 + 0.25) / 2)
