@@ -1,4 +1,4 @@
-"""The command line: `hourglass encode`, `decode`, `models`, and the commands that other packages add."""
+"""The command line: `hourglass encode`, `decode`, `search`, `models`, and the commands that other packages add."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from serving.encoding import encode_to_shards
 from serving.inputs import InputError, local_path, open_input
 from serving.locks import LockedError
 from serving.registry import RegistryError, registered_models
+from serving.search import draw_sheet, excerpts, manifest_for, query_items
+from serving.search import search as find
 from serving.shards import ShardsError, read_codes_manifest
 
 EXPECTED_ERRORS = (BundleError, InputError, LockedError, RegistryError, ShardsError, OSError)
@@ -69,7 +71,7 @@ def _hourglass(
 
 @app.command()
 def encode(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of images, an .npy or a .parquet file.")],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of images or texts, an array, or a table.")],
     model: Model,
     out: Out,
     on_error: Annotated[OnError, typer.Option(help="At a broken item: stop, or skip it and list it.")] = OnError.stop,
@@ -84,7 +86,7 @@ def encode(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace codes of another job in the folder.")] = False,
-    column: Annotated[str | None, typer.Option(help="The Parquet file's column of images, if it has several.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column of images, or of texts.")] = None,
 ) -> None:
     """Encode a folder, an array or a table into Parquet shards of codes. A job that was killed resumes."""
     bundle = Bundle.load(model, threads)
@@ -110,6 +112,28 @@ def decode(
     with _progress("decoding", read_codes_manifest(local_path(codes)).items) as advance:
         count = decode_from_shards(codes, bundle, out, batch_size=batch_size, progress=advance)
     typer.echo(f"{count} items in {out}")
+
+
+@app.command()
+def search(
+    codes: Annotated[str, typer.Argument(metavar="CODES_DIR", help="A folder written by encode.")],
+    query: Annotated[str, typer.Argument(help="A text, or for other models a file: an image, or an .npy array.")],
+    model: Model,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Items to find.")] = 10,
+    sheet: Annotated[str | None, typer.Option(help="Draw the query and the images found into this file.")] = None,
+    column: Annotated[str | None, typer.Option(help="The input's column of texts, by default `text`.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Find the items whose codes are nearest to that of a query."""
+    bundle = Bundle.load(model, threads)
+    items = query_items(query, bundle.manifest.item)
+    found = find(codes, bundle, items, count)
+    manifest, ids = manifest_for(codes, bundle), [one.id for one in found]
+    words = excerpts(manifest, bundle, ids, column)
+    for place, one in enumerate(found, start=1):
+        typer.echo("\t".join([str(place), f"{one.distance:.4g}", one.id, *filter(None, [words.get(one.id)])]))
+    if sheet is not None:
+        draw_sheet(manifest, items[0], ids, bundle.manifest.item, local_path(sheet))
 
 
 @app.command()

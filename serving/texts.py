@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
 from items.documents import Row, check_columns, rows_of
 from items.errors import ItemError
 from items.spec import ItemSpec
+from items.text import excerpt
 from serving.batches import Chunk, InputError, Stamp, fingerprint_of
 
 TEXT = "text"  # the column, where none is named
@@ -43,8 +44,19 @@ class Texts:
                     texts.append(row.text(self._column))
                 except ItemError as error:
                     broken[place] = str(error)
-            ids = [str(row.values["id"]) if row.values.get("id") is not None else str(number) for number, row in some]
+            ids = [_id(number, row) for number, row in some]
             yield Chunk(ids, self._vocabulary.count(texts)[:], broken)
+
+    def excerpts(self, ids: Collection[str]) -> dict[str, str]:
+        """Return the first words of the texts that have these ids."""
+        found: dict[str, str] = {}
+        for number, row in enumerate(self._rows()):
+            identity = _id(number, row)
+            if identity in ids and identity not in found:
+                found[identity] = excerpt(row.text(self._column))
+                if len(found) == len(set(ids)):
+                    break
+        return found
 
     def check_unchanged(self) -> None:
         """Raise InputError if a file was written to, replaced or removed since it was opened."""
@@ -59,3 +71,8 @@ class Texts:
         except (ItemError, OSError) as error:
             self.check_unchanged()
             raise InputError(f"{self.path}: {error}") from error
+
+
+def _id(number: int, row: Row) -> str:
+    given = row.values.get("id")
+    return str(number if given is None else given)

@@ -147,7 +147,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("surprisal", "Surprisal", "nats per item", "lower",
            "The cross-entropy of a text under the chances of words that its code stands for, summed over its words.",
            FOUR_DIGITS, lambda c: c.surprisals, _rebuilds_chances, per_item=True),
-    Metric("word_perplexity", "Perplexity", "words", "lower",
+    Metric("word_perplexity", "Word perplexity", "words", "lower",
            "Among how many equally likely words the code leaves the choice, for each word of the test texts: the "
            "exponential of all surprisals divided by all words.",
            ",.1f", lambda c: np.exp(c.surprisals.sum() / c.items[:].sum()), _rebuilds_chances),

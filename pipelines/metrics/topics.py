@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from items.sparse import SparseRows
+from pipelines.metrics.significance import LEVEL, RESAMPLES
 
 Array = npt.NDArray[Any]
 
@@ -62,6 +63,19 @@ def macro(values: Array, topics: SparseRows) -> float:
     of_topics = topics[:].astype(np.float64)
     counts = of_topics.sum(0)
     return float(((values @ of_topics)[counts > 0] / counts[counts > 0]).mean())
+
+
+def macro_interval(values: Array, topics: SparseRows, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of :func:`macro` over queries; of differences it is a paired one.
+
+    A resample without any query of a topic is averaged over the other topics.
+    """
+    of_topics = topics[:].astype(np.float64)
+    draws = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), RESAMPLES)
+    counts = draws @ of_topics
+    means = np.divide(draws @ (values[:, None] * of_topics), counts, out=np.full_like(counts, np.nan), where=counts > 0)
+    low, high = np.quantile(np.nanmean(means, 1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _judge(similarities: Array, train_topics: Array, test_topics: Array) -> Ranked:

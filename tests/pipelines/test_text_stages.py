@@ -15,15 +15,18 @@ from components.data import PreparedDataset, SplitName, open_dataset
 from components.data.raw import Outline
 from items.sparse import SparseRows
 from items.spec import ItemSpec
+from items.text import excerpt
 from pipelines.compare import stage as compare
 from pipelines.evaluate import stage as evaluate
 from pipelines.metrics.topics import rank
 from pipelines.studies import stage as studies
 from pipelines.studies.contract import read_study
 from pipelines.studies.documents import DocumentsSettings, rank_bm25, topics_of
+from serving import cli
 from serving.bundle import Bundle
 from serving.encoding import encode_to_shards
 from serving.inputs import InputError, open_input
+from serving.search import query_items, search
 from tests.items.texts import TEXTS, TOPICS
 from tests.pipelines.sandbox import Sandbox
 
@@ -178,3 +181,25 @@ def test_a_study_of_texts_is_of_texts_with_topics() -> None:
         (error,) = settings.errors(Outline(item, classes, 10))
         assert said in str(error)
     assert list(settings.errors(Outline(ItemSpec(kind="text", shape=(3,), dtype="int32"), 2, 10))) == []
+
+
+def test_a_sentence_finds_texts_and_shows_their_first_words(
+    project: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.root)
+    bundle = Bundle.load(project.root / "bundles" / "notes" / "lsa")
+    encode_to_shards(open_input("inputs/notes.csv", bundle.manifest.item), bundle, "codes", batch_size=32)
+    monkeypatch.setattr("sys.argv", ["hourglass", "search", "codes", TEXTS[5], "-m", "bundles/notes/lsa", "-n", "2"])
+    with contextlib.suppress(SystemExit):
+        cli.main()
+    place, distance, identity, words = capsys.readouterr().out.splitlines()[0].split("\t")
+    assert (place, identity, words) == ("1", "5", excerpt(TEXTS[5]))
+    assert float(distance) == pytest.approx(0, abs=1e-5)
+    codes = bundle.encode(bundle.manifest.item.vocabulary.count(TEXTS))
+    unit = codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
+    for row in (0, 7):
+        found = search("codes", bundle, query_items(TEXTS[row], bundle.manifest.item), 5)
+        best = np.sort(1 - unit @ unit[row])[:5]
+        assert [one.distance for one in found] == pytest.approx(best.tolist(), abs=1e-5)
+    with pytest.raises(InputError, match="none of its words is in the model's vocabulary"):
+        query_items("zzz qqq", bundle.manifest.item)

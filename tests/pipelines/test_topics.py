@@ -8,7 +8,7 @@ import pytest
 from ir_measures import AP, P
 
 from items.sparse import SparseRows
-from pipelines.metrics.topics import judge, macro, rank
+from pipelines.metrics.topics import judge, macro, macro_interval, rank
 
 RANDOM = np.random.default_rng(0)
 TRAIN, TEST = RANDOM.normal(size=(150, 6)).astype(np.float32), RANDOM.normal(size=(23, 6)).astype(np.float32)
@@ -45,6 +45,20 @@ def test_equally_similar_items_come_in_the_datasets_order() -> None:
     assert ranked.precisions[1].tolist() == [1.0]
     assert ranked.precisions[10].tolist() == pytest.approx([2 / 3])  # of three there are
     assert ranked.average_precisions.tolist() == pytest.approx([(1 + 2 / 3) / 2])
+
+
+def test_the_interval_of_the_macro_mean_is_that_of_resampled_queries() -> None:
+    values = RANDOM.random(23)
+    topics = SparseRows.of(TEST_TOPICS)
+    low, high = macro_interval(values, topics)
+    draws = np.random.default_rng(5).integers(23, size=(2000, 23))
+    means = []
+    for draw in draws:
+        chosen = TEST_TOPICS[draw]
+        means.append(np.mean([values[draw][chosen[:, t] > 0].mean() for t in range(5) if chosen[:, t].any()]))
+    assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.02)
+    assert low < macro(values, topics) < high
+    assert macro_interval(np.full(23, 0.5), topics) == pytest.approx((0.5, 0.5))
 
 
 def test_each_topic_counts_once_in_the_macro_mean() -> None:
