@@ -19,7 +19,7 @@ from serving.bundle import BATCH_SIZE, Bundle
 from serving.inputs import local_path
 from serving.locks import locked
 from serving.shards import SHARD_FILE, Bundled, CodesManifest, Job, SkippedItem
-from serving.writing import SHARD_SIZE, ShardWriter
+from serving.writing import SHARD_SIZE, Content, ShardWriter
 
 LOCK = ".lock"
 
@@ -96,8 +96,14 @@ class _Shard:
 
     ids: list[str] = field(default_factory=list)
     codes: list[NDArray[Any]] = field(default_factory=list)
+    blank: list[NDArray[np.bool_]] = field(default_factory=list)
     skipped: list[SkippedItem] = field(default_factory=list)
     stop: int = 0
+
+    @property
+    def content(self) -> Content:
+        """What is written."""
+        return Content(self.ids, np.concatenate(self.codes), np.concatenate(self.blank) if self.blank else None)
 
 
 def _repair(source: Source, bundle: Bundle, writer: ShardWriter, progress: Callable[[int], None]) -> None:
@@ -113,7 +119,7 @@ def _repair(source: Source, bundle: Bundle, writer: ShardWriter, progress: Calla
                 raise InputError(
                     f"{source.path}: has no items from position {start} on, but {record.shard.file} holds codes of some"
                 )
-            writer.replace(index, shard.ids, np.concatenate(shard.codes))
+            writer.replace(index, shard.content)
             log.warning("%s was missing or damaged and was encoded again", writer.folder / record.shard.file)
         progress(record.shard.stop - start)
         start = record.shard.stop
@@ -132,8 +138,7 @@ def _encode(
                 writing.result()  # so that at most two shards are in memory
             source.check_unchanged()
             if shard.ids:
-                codes = np.concatenate(shard.codes)
-                writing = background.submit(writer.add, shard.ids, codes, shard.stop, shard.skipped)
+                writing = background.submit(writer.add, shard.content, shard.stop, shard.skipped)
                 encoded += len(shard.ids)
         if writing is not None:
             writing.result()
@@ -157,6 +162,8 @@ def _encoded_shards(
             _stop_at(skipped)
         shard.ids += batch.ids
         shard.codes.append(bundle.encode(batch.items, job.batch_size))
+        if bundle.manifest.item.kind == "text":
+            shard.blank.append(np.asarray(~batch.items.any(axis=1), np.bool_))
         shard.skipped += skipped
         progress(batch.stop - shard.stop)
         shard.stop = batch.stop

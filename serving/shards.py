@@ -1,6 +1,7 @@
 """Codes on disk: Parquet shards of one size, and a manifest that is written last.
 
-part-00000.parquet …   columns `id` (string) and `code` (fixed-size list of the code's dtype, flattened)
+part-00000.parquet …   columns `id` (string) and `code` (fixed-size list of the code's dtype, flattened); of texts also
+                       `blank` (bool): no word of the text is known, and its code is that of no words at all
 manifest.json          the job, the number of codes, the shards' digests, the items that were skipped
 .progress/             while the job runs: the job, and a record of each finished shard
 """

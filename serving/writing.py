@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,21 @@ from serving.shards import (
 PROGRESS = ".progress"
 JOB = "job.json"
 SHARD_SIZE = 65536  # items
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of a shard.
+
+    Attributes:
+        ids: of the items, n.
+        codes: (n, *code shape).
+        blank: whether nothing is known of an item, (n,): a text without a known word; None where that cannot be.
+    """
+
+    ids: list[str]
+    codes: NDArray[Any]
+    blank: NDArray[np.bool_] | None = None
 
 
 class ShardWriter:
@@ -93,25 +109,25 @@ class ShardWriter:
         path = self.folder / shard.file
         return path.is_file() and sha256_of(path) == shard.sha256 and rows_of(path) == shard.count
 
-    def add(self, ids: list[str], codes: NDArray[Any], stop: int, skipped: Sequence[SkippedItem]) -> None:
-        """Write the next shard: ids, n; codes (n, *code shape); and the items skipped up to position `stop`."""
-        file = shard_file(len(self.finished))
-        partial = self._partial_shard(file, ids, codes)
+    def add(self, content: Content, stop: int, skipped: Sequence[SkippedItem]) -> None:
+        """Write the next shard, and note the items skipped up to position `stop`."""
+        file, ids = shard_file(len(self.finished)), content.ids
+        partial = self._partial_shard(file, content)
         shard = Shard(file=file, count=len(ids), stop=stop, sha256=sha256_of(partial))
         publish(partial, self.folder / file)
         record = FinishedShard(shard=shard, skipped=tuple(skipped)).sealed()
         self._write_json(self._record_path(len(self.finished)), record)
         self.finished.append(record)
 
-    def replace(self, index: int, ids: list[str], codes: NDArray[Any]) -> None:
+    def replace(self, index: int, content: Content) -> None:
         """Write a finished shard again, in place of a missing or damaged one.
 
         Raises:
             ShardsError: the content is not the same as before.
         """
         shard = self.finished[index].shard
-        partial = self._partial_shard(shard.file, ids, codes)
-        same = len(ids) == shard.count and sha256_of(partial) == shard.sha256
+        partial = self._partial_shard(shard.file, content)
+        same = len(content.ids) == shard.count and sha256_of(partial) == shard.sha256
         if same:
             publish(partial, self.folder / shard.file)
         if self.manifest is not None:
@@ -170,12 +186,15 @@ class ShardWriter:
                 return  # the last one
             stop = shard.stop
 
-    def _partial_shard(self, file: str, ids: list[str], codes: NDArray[Any]) -> Path:
-        flat = np.ascontiguousarray(codes, self.code.dtype).reshape(-1)
+    def _partial_shard(self, file: str, content: Content) -> Path:
+        flat = np.ascontiguousarray(content.codes, self.code.dtype).reshape(-1)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(flat), int(np.prod(self.code.shape)))
         partial = self._partial(self.folder / file)
         with partial.open("wb") as out:
-            pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "code": lists}), out, use_dictionary=False)
+            table = pa.table({"id": pa.array(content.ids, pa.string()), "code": lists})
+            if content.blank is not None:
+                table = table.append_column("blank", pa.array(content.blank))
+            pq.write_table(table, out, use_dictionary=False)
         return partial
 
     def _record_path(self, index: int) -> Path:

@@ -117,6 +117,7 @@ def test_strings_have_the_codes_of_their_prepared_counts(project: Sandbox, name:
     np.testing.assert_array_equal(codes, bundle.encode(vocabulary.count([*TEXTS, "", "zzz"]), batch_size=64))
     assert np.isfinite(codes).all()
     np.testing.assert_array_equal(codes[-1], codes[-2])  # no known word is no word at all
+    assert np.flatnonzero(table["blank"].to_numpy()).tolist() == [len(TEXTS), len(TEXTS) + 1]
     prepared = open_dataset(project.root / "data" / "notes").items("test")
     known = {row.tobytes(): number for number, row in enumerate(vocabulary.count(TEXTS)[:])}
     places = [known[row.tobytes()] for row in prepared[:]]
