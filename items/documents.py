@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ class Row:
 
     Attributes:
         place: where it is, as an error should name it: `line 7`, `row 3`, or a file's path.
-        values: by column; a folder's files have `id`, their path, `text`, and `folder`, the first on that path.
+        values: by column; a folder's files have `id`, their path, `text`, and `folder`, the first on that path. The
+            text of a file that cannot be read is the error, which :meth:`text` raises.
     """
 
     place: str
@@ -43,6 +45,8 @@ class Row:
         value = self.values[column]
         if value is None:
             return ""
+        if isinstance(value, ItemError):
+            raise value
         if not isinstance(value, str):
             raise ItemError(f"{self.place}: {column} is {one_line(value, 50)}, must be text")
         return value
@@ -55,15 +59,28 @@ class Row:
         return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
 
 
-def rows_of(path: Path) -> Iterator[Row]:
+def rows_of(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of a table, or the text files below a folder, sorted by path.
 
+    Args:
+        path: the table or folder.
+        columns: that every row must have; others may be left out, but for `id`.
+
     Raises:
-        ItemError: it is not there, of no known kind, or a row of it cannot be read; names the row.
+        ItemError: it is of no known kind, a row of it cannot be read or lacks a column; names the row, and the columns
+            that are there.
     """
+    for row in _all_rows(path, columns):
+        check_columns(row, columns)
+        yield row
+
+
+def _all_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     if path.is_dir():
         return _files(path)
-    readers = {".csv": _delimited, ".tsv": _delimited, ".jsonl": _json_lines, ".parquet": _parquet}
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path, {*columns, "id"})
+    readers = {".csv": _delimited, ".tsv": _delimited, ".jsonl": _json_lines}
     if path.suffix.lower() not in readers:
         raise ItemError(f"it must be a folder of {', '.join(TEXT)} files, or a file that ends in {', '.join(SUFFIXES)}")
     return readers[path.suffix.lower()](path)
@@ -118,32 +135,48 @@ def _json_lines(path: Path) -> Iterator[Row]:
             raise ItemError(f"line {number}: is no JSON: {one_line(error, 100)}") from error
         if not isinstance(values, dict):
             raise ItemError(f"line {number}: is {one_line(values, 50)}, must be an object")
-        yield Row(f"line {number}", values)
+        # An escape may stand for half of a character, as in a text that was cut, which nothing could write.
+        yield Row(f"line {number}", _whole(values) if "\\ud" in line.lower() else values)
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _whole(value: Any) -> Any:
+    """Return a JSON value with the sign of a lost character in the place of each half of one."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return {_whole(key): _whole(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def _parquet(path: Path, wanted: AbstractSet[str]) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches(BATCH):
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise ItemError(f"the columns {', '.join(names)} must differ from each other")
+            kept, number = [name for name in names if name in wanted], 0
+            if not wanted - {"id"} <= set(names):
+                yield Row("row 0", dict.fromkeys(names))  # which names the columns that are there
+            for batch in file.iter_batches(BATCH, columns=kept):
                 for values in batch.to_pylist():
                     yield Row(f"row {number}", values)
                     number += 1
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except ItemError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise ItemError(f"not a whole Parquet file: {one_line(error, 200)}") from error
 
 
 def _files(folder: Path) -> Iterator[Row]:
+    text: str | ItemError
     for name in names_below(folder, TEXT):
+        shown = readable(name)
         try:
             content, _ = read_within(folder, name, LARGEST)
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise ItemError(f"{readable(name)}: is no UTF-8: {error.reason} at byte {error.start}") from None
+            text = ItemError(f"{shown}: is no UTF-8: {error.reason} at byte {error.start}")
         except ItemError as error:
-            if str(error) != "it is empty":
-                raise ItemError(f"{readable(name)}: {error}") from error
-            text = ""
-        shown = readable(name)
+            text = "" if str(error) == "it is empty" else ItemError(f"{shown}: {error}")
         first = shown.partition("/")[0] if "/" in shown else None
         yield Row(shown, {"id": shown, "text": text, "folder": first})

@@ -130,6 +130,8 @@ def search(
     found = find(codes, bundle, items, count)
     manifest, ids = manifest_for(codes, bundle), [one.id for one in found]
     words = excerpts(manifest, bundle, ids, column)
+    if bundle.manifest.item.kind == "text" and not words:
+        typer.echo(f"note: {manifest.input} is not as it was when it was encoded, so no words are shown", err=True)
     for place, one in enumerate(found, start=1):
         typer.echo("\t".join([str(place), f"{one.distance:.4g}", one.id, *filter(None, [words.get(one.id)])]))
     if sheet is not None:

@@ -20,7 +20,7 @@ from items.text import excerpt
 from serving.bundle import Bundle
 from serving.images import ImageDecoder
 from serving.inputs import InputError, local_path, open_input
-from serving.shards import CodesManifest, ShardsError, read_codes, read_codes_manifest
+from serving.shards import CodesManifest, ShardsError, read_blank, read_codes, read_codes_manifest
 from serving.texts import Texts
 
 Distance = Literal["cosine", "Euclidean", "Hamming"]
@@ -62,7 +62,10 @@ def query_items(query: str, item: ItemSpec, resize: bool | None = None) -> NDArr
     if not path.is_file():
         raise InputError(f"{query}: no such file; the bundle takes {item.kind} items of shape {item.shape}")
     if path.suffix == ".npy":
-        chunk = next(iter(open_input(path, item).chunks(0, 1)))
+        source = open_input(path, item)
+        if source.total != 1:
+            raise InputError(f"{path}: holds {source.total} items, a query is one")
+        chunk = next(iter(source.chunks(0, 1)))
     else:
         try:
             content, _ = read_within(path.parent, path.name)
@@ -77,7 +80,7 @@ def query_items(query: str, item: ItemSpec, resize: bool | None = None) -> NDArr
 def search(folder: str | Path, bundle: Bundle, items: NDArray[Any], count: int = 10) -> list[Found]:
     """Return the `count` items of a folder of codes that are nearest to a query, the nearest first.
 
-    Of equally near ones the earlier comes first.
+    Of equally near ones the earlier comes first. Texts without a known word are left out.
 
     Args:
         folder: finished by `encode_to_shards`.
@@ -92,12 +95,13 @@ def search(folder: str | Path, bundle: Bundle, items: NDArray[Any], count: int =
     kind, wanted = distance_of(bundle), bundle.encode(items)
     near: list[tuple[float, int, str]] = []
     first = 0
-    for ids, codes in read_codes(folder, manifest):
+    for shard, (ids, codes) in zip(manifest.shards, read_codes(folder, manifest), strict=True):
         distances = _distances(kind, wanted, codes)
+        distances = np.where(read_blank(Path(folder) / shard.file, len(ids)), np.inf, distances)
         best = np.argsort(distances, kind="stable")[:count]
         near = sorted([*near, *((float(distances[place]), first + int(place), ids[place]) for place in best)])[:count]
         first += len(ids)
-    return [Found(identity, distance) for distance, _, identity in near]
+    return [Found(identity, distance) for distance, _, identity in near if distance < np.inf]
 
 
 def manifest_for(folder: str | Path, bundle: Bundle) -> CodesManifest:
@@ -117,35 +121,51 @@ def manifest_for(folder: str | Path, bundle: Bundle) -> CodesManifest:
 
 
 def excerpts(manifest: CodesManifest, bundle: Bundle, ids: list[str], column: str | None) -> dict[str, str]:
-    """Return the first words of texts by their ids, as far as the input is still there; none of other items."""
-    path = Path(manifest.input)
-    if bundle.manifest.item.kind != "text" or not path.exists():
+    """Return the first words of texts by their ids; none where the input is not the one that was encoded any more."""
+    if bundle.manifest.item.kind != "text":
         return {}
-    return Texts(path, bundle.manifest.item, column).excerpts(ids)
+    try:
+        texts = Texts(Path(manifest.input), bundle.manifest.item, column)
+        return texts.excerpts(ids) if texts.fingerprint == manifest.job.fingerprint else {}
+    except (InputError, OSError):
+        return {}
 
 
 def draw_sheet(manifest: CodesManifest, query: NDArray[Any], ids: list[str], item: ItemSpec, path: Path) -> None:
     """Draw the query (height, width, channels) and the images that were found, from left to right, into a file.
 
     Raises:
-        InputError: the items are no images, or the folder that they were read from is not there.
+        InputError: the items are no images, the folder is not as it was when it was encoded, or no picture can be
+            written under this name.
     """
-    folder = Path(manifest.input)
-    if item.kind != "image" or not folder.is_dir():
-        raise InputError(f"{manifest.input}: a contact sheet shows images of a folder that is still there")
-    decoder = ImageDecoder(item, None)
+    decoder = ImageDecoder(item, _resizing(manifest, item))
     tiles = [query]
     for identity in ids:
         try:
-            chunk = decoder.chunk([(identity, read_within(folder, identity)[0])])
+            chunk = decoder.chunk([(identity, read_within(Path(manifest.input), identity)[0])])
         except ItemError as error:
-            raise InputError(f"{folder / identity}: {error}") from error
-        tiles += [*chunk.items] or [np.full(item.shape, 255, np.uint8)]
+            raise InputError(f"{manifest.input}/{identity}: {error}") from error
+        tiles += [*chunk.items]
     sheet = Image.new("RGB", (len(tiles) * (SIDE + GAP) - GAP, SIDE), "white")
     for place, tile in enumerate(tiles):
         image = Image.fromarray(tile[..., 0] if tile.shape[-1] == 1 else tile).convert("RGB")
         sheet.paste(ImageOps.contain(image, (SIDE, SIDE)), (place * (SIDE + GAP), 0))
-    sheet.save(path)
+    try:
+        sheet.save(path)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; it must end in .png, .jpg or another kind of picture") from error
+
+
+def _resizing(manifest: CodesManifest, item: ItemSpec) -> bool | None:
+    """Return the way in which a folder of images was brought to size when it was encoded; see `open_input`."""
+    folder = Path(manifest.input)
+    if item.kind == "image" and folder.is_dir():
+        for resize in (None, True, False):
+            if open_input(folder, item, resize=resize).fingerprint == manifest.job.fingerprint:
+                return resize
+    raise InputError(
+        f"{manifest.input}: a contact sheet shows images of a folder that is as it was when it was encoded"
+    )
 
 
 def _distances(kind: Distance, wanted: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:

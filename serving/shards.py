@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -226,6 +227,21 @@ def _codes(path: Path, code: CodeSpec) -> tuple[list[str], NDArray[Any]]:
     except (pa.ArrowException, OSError) as error:
         raise ShardsError(f"{path}: not a shard of codes: {error}") from error
     return table.column("id").to_pylist(), values.reshape(len(table), *code.shape)
+
+
+def read_blank(path: Path, count: int) -> NDArray[np.bool_]:
+    """Return which of the `count` items of a shard are blank: none where it has no such column.
+
+    Raises:
+        ShardsError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path.absolute()) as file:
+            if "blank" not in file.schema_arrow.names:
+                return np.zeros(count, np.bool_)
+            return np.asarray(file.read(["blank"])["blank"].to_numpy(), np.bool_)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ShardsError(f"{path}: not a shard of codes: {error}") from error
 
 
 Record = TypeVar("Record", bound=_Record)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from items.documents import Row, check_columns, rows_of
+from items.documents import TEXT, Row, rows_of
 from items.errors import ItemError
+from items.files import names_below, readable
 from items.spec import ItemSpec
 from items.text import excerpt
 from serving.batches import Chunk, InputError, Stamp, fingerprint_of
 
-TEXT = "text"  # the column, where none is named
+COLUMN = "text"  # where none is named
 
 
 class Texts:
@@ -24,12 +26,11 @@ class Texts:
     def __init__(self, path: Path, item: ItemSpec, column: str | None) -> None:
         if item.vocabulary is None:
             raise InputError(f"{path}: holds texts; the bundle takes {item.kind} items of shape {item.shape}")
-        self.path, self._vocabulary, self._column = str(path), item.vocabulary, column or TEXT
-        self._stamps = {
-            each: Stamp.of(each.stat()) for each in (sorted(path.rglob("*.txt")) if path.is_dir() else [path])
-        }
+        self.path, self._vocabulary, self._column = str(path), item.vocabulary, column or COLUMN
+        names = names_below(path, TEXT) if path.is_dir() else [""]
+        self._stamps = {name: stamp for name in names if (stamp := _stamp(path / name)) is not None}
         self.total = sum(1 for _ in self._rows())
-        content = [[str(each), *stamp.content] for each, stamp in self._stamps.items()]
+        content = [[readable(name), *stamp.content] for name, stamp in self._stamps.items()]
         self.fingerprint = fingerprint_of(["texts", self._column, *content])
 
     def chunks(self, start: int, size: int) -> Iterator[Chunk]:
@@ -53,21 +54,20 @@ class Texts:
         for number, row in enumerate(self._rows()):
             identity = _id(number, row)
             if identity in ids and identity not in found:
-                found[identity] = excerpt(row.text(self._column))
-                if len(found) == len(set(ids)):
-                    break
+                with suppress(ItemError):
+                    found[identity] = excerpt(row.text(self._column))
+            if len(found) == len(set(ids)):
+                break
         return found
 
     def check_unchanged(self) -> None:
         """Raise InputError if a file was written to, replaced or removed since it was opened."""
-        for path, stamp in self._stamps.items():
-            stamp.check(path)
+        for name, stamp in self._stamps.items():
+            stamp.check(Path(self.path, name) if name else Path(self.path))
 
     def _rows(self) -> Iterator[Row]:
         try:
-            for row in rows_of(Path(self.path)):
-                check_columns(row, [self._column])
-                yield row
+            yield from rows_of(Path(self.path), [self._column])
         except (ItemError, OSError) as error:
             self.check_unchanged()
             raise InputError(f"{self.path}: {error}") from error
@@ -76,3 +76,11 @@ class Texts:
 def _id(number: int, row: Row) -> str:
     given = row.values.get("id")
     return str(number if given is None else given)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """Return a file's stamp; None where it is not there, and reading it gives the reason."""
+    try:
+        return Stamp.of(path.stat())
+    except OSError:
+        return None

@@ -9,7 +9,7 @@ from components.data.documents import Document, VocabularySettings, text_dataset
 from components.data.errors import DataError
 from components.data.raw import Fraction, Outline, RawDataset, check_fractions, deal, split_sizes
 from components.settings import Settings
-from items.documents import check_columns, rows_of
+from items.documents import rows_of
 from items.errors import ItemError
 
 
@@ -40,10 +40,8 @@ class TextSettings(Settings):
         if not path.exists():
             raise DataError(f"dataset {name}: {path} is not there")
         try:
-            first = next(rows_of(path), None)
-            if first is None:
+            if next(rows_of(path, self._columns), None) is None:
                 raise ItemError("holds no texts")
-            check_columns(first, self._columns)
         except ItemError as error:
             raise DataError(f"dataset {name}: {path}: {error}") from error
         return Outline(self.vocabulary.outline(), None if self.labels is None else 2, self.vocabulary.size)
@@ -71,8 +69,7 @@ class TextSettings(Settings):
     def _read(self, name: str, path: Path) -> list[Document]:
         documents = []
         try:
-            for row in rows_of(path):
-                check_columns(row, self._columns)
+            for row in rows_of(path, self._columns):
                 topics = () if self.labels is None else row.names(self.labels)
                 documents.append(Document(row.text(self.text), topics))
         except ItemError as error:

@@ -56,12 +56,12 @@ def confined(work: Callable[[Emit], None], log: Path, *, uses_ray: bool = False)
         os.close(lines_in)
         os.close(ours)
         _guard(work, lines_out, log, lifeline, vital, uses_ray)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(lines_out)
     os.close(lifeline)
     last: tuple[str, Any] = ("lost", "")
     guarded = os.pidfd_open(guard)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for line in _lines(lines_in, guarded):
             last = kind, value = json.loads(line)
             if kind == "emitted":

@@ -125,7 +125,8 @@ class EvaluationContext:
     @property
     def has_topics(self) -> bool:
         """Whether an item may be of any number of classes."""
-        return self.dataset.topics("test") is not None
+        topics = self.dataset.topics("test")
+        return topics is not None and bool(len(topics.indices))
 
     def topics_of(self, split: SplitName) -> SparseRows:
         """Return 1 where an item is of a class, (items, classes).

@@ -161,7 +161,7 @@ METRICS: tuple[Metric, ...] = (
     *(
         Metric(f"precision_at_{cut}", f"P@{cut}", "% right", "higher",
                f"Of the {cut} training items whose codes are nearest to a test item's by their cosine, those that "
-               "share a topic with it. No model saw a topic in training.",
+               "share a topic with it; of an item without a topic, none. No model saw a topic in training.",
                ".1%", _precision_at(cut), _has_topics, per_item=True, column=cut == 10)
         for cut in CUTS
     ),

@@ -14,6 +14,7 @@ from pipelines.metrics.significance import LEVEL, RESAMPLES
 Array = npt.NDArray[Any]
 
 CUTS = (1, 10, 100)
+DIGITS = 6  # of similarities that differ
 AT_ONCE = 256  # queries whose similarities are held in memory
 
 
@@ -80,7 +81,8 @@ def macro_interval(values: Array, topics: SparseRows, seed: int = 0) -> tuple[fl
 
 def _judge(similarities: Array, train_topics: Array, test_topics: Array) -> Ranked:
     shared = test_topics @ train_topics.T > 0
-    order = np.argsort(-similarities, axis=1, kind="stable")  # of equally similar items the first in the dataset
+    # Rounded, so that of equally similar items the first in the dataset comes first, whatever the last bit of the sums.
+    order = np.argsort(-np.round(similarities, DIGITS), axis=1, kind="stable")
     relevant = np.take_along_axis(shared, order, 1)
     places = np.arange(1, relevant.shape[1] + 1)
     precision_at = np.cumsum(relevant, 1) / places

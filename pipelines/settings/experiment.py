@@ -67,8 +67,12 @@ class ExperimentSettings(Settings):
         Raises:
             SettingError: the model cannot take these items.
         """
-        for parameters in corners(self.space):
-            self.build(place, parameters, item)
+        objectives = {self.build(place, parameters, item)[0].objective for parameters in corners(self.space)}
+        if len(objectives) > 1 and self.sweep.objective == "error":
+            named = " and ".join(sorted(objectives))
+            raise SettingError(
+                f"experiments.{place}.sweep.objective", "error", f"must be loss: trials differ in {named}"
+            )
 
     def build(self, place: str, parameters: Parameters, item: ItemSpec) -> tuple[ModelSettings, Model]:
         """Return the model's settings at a point of the space, and the model.

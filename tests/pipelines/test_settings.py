@@ -13,6 +13,7 @@ import pipelines.studies
 from components.settings import SettingError
 from items.spec import ItemSpec
 from pipelines.project import Project, StageError
+from pipelines.settings.experiment import ExperimentSettings, SweepSettings
 from pipelines.settings.params import Params, load_params, parse_params
 from pipelines.settings.spaces import corners
 from pipelines.studies.contract import StudySettings
@@ -376,3 +377,13 @@ def test_no_path_of_a_project_leads_out_of_it(tmp_path: Path, name: str) -> None
         for place in ((name, "deep"), ("digits", name)):
             with pytest.raises(StageError, match="must be lower-case"):
                 path(*place)
+
+
+def test_trials_of_different_errors_are_compared_by_the_loss() -> None:
+    likelihood = {"kind": {"choice": ["multinomial", "squared_error"]}}
+    model = {"kind": "autoencoder", "network": {"kind": "linear"}, "bottleneck": {"kind": "identity", "size": 2}}
+    item = ItemSpec(kind="text", shape=(9,), dtype="int32")
+    settings = ExperimentSettings(model=model | {"likelihood": likelihood})
+    with pytest.raises(SettingError, match="must be loss: trials differ in cross_entropy and squared_error"):
+        settings.check("notes.deep", item)
+    ExperimentSettings(model=settings.model, sweep=SweepSettings(objective="loss")).check("notes.deep", item)

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,7 +27,7 @@ from serving import cli
 from serving.bundle import Bundle
 from serving.encoding import encode_to_shards
 from serving.inputs import InputError, open_input
-from serving.search import query_items, search
+from serving.search import excerpts, query_items, search
 from tests.items.texts import TEXTS, TOPICS
 from tests.pipelines.sandbox import Sandbox
 
@@ -204,3 +205,45 @@ def test_a_sentence_finds_texts_and_shows_their_first_words(
         assert [one.distance for one in found] == pytest.approx(best.tolist(), abs=1e-5)
     with pytest.raises(InputError, match="none of its words is in the model's vocabulary"):
         query_items("zzz qqq", bundle.manifest.item)
+
+
+def test_a_text_that_cannot_be_read_is_one_item(project: Sandbox, tmp_path: Path) -> None:
+    item = Bundle.load(project.root / "bundles" / "notes" / "lsa").manifest.item
+    (tmp_path / "texts").mkdir()
+    for name, content in (("a.txt", b"copy files"), ("b.TXT", b"caf\xe9"), ("c.txt", b"")):
+        (tmp_path / "texts" / name).write_bytes(content)
+    source = open_input(tmp_path / "texts", item)
+    (chunk,) = source.chunks(0, 9)
+    assert (chunk.ids, len(chunk.items)) == (["a.txt", "b.TXT", "c.txt"], 2)
+    assert list(chunk.broken) == [1]
+    assert chunk.broken[1].startswith("b.TXT: is no UTF-8")
+    assert open_input(tmp_path / "texts", item).fingerprint == source.fingerprint
+    (tmp_path / "texts" / "b.TXT").write_bytes(b"another text")
+    assert open_input(tmp_path / "texts", item).fingerprint != source.fingerprint
+    with pytest.raises(InputError, match="changed while it was encoded"):
+        source.check_unchanged()
+
+
+def test_half_a_character_and_an_odd_column_are_no_error(project: Sandbox, tmp_path: Path) -> None:
+    bundle = Bundle.load(project.root / "bundles" / "notes" / "lsa")
+    (tmp_path / "t.jsonl").write_text('{"id": "\\ud83d", "text": "copy \\ud83d files", "tags": ["\\ud83d"]}\n')
+    manifest = encode_to_shards(open_input(tmp_path / "t.jsonl", bundle.manifest.item), bundle, tmp_path / "codes")
+    assert manifest.items == 1
+    odd = pa.array([2**62], pa.timestamp("us"))  # no date of Python's
+    pq.write_table(pa.table({"text": ["copy files"], "when": odd}), tmp_path / "t.parquet")
+    (chunk,) = open_input(tmp_path / "t.parquet", bundle.manifest.item).chunks(0, 9)
+    assert (chunk.ids, chunk.broken) == (["0"], {})
+    with pytest.raises(InputError, match="row 0: has no column body, its columns are text, when"):
+        open_input(tmp_path / "t.parquet", bundle.manifest.item, column="body")
+
+
+def test_texts_without_a_known_word_and_words_of_another_input_are_not_found(project: Sandbox, tmp_path: Path) -> None:
+    bundle = Bundle.load(project.root / "bundles" / "notes" / "hash")
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in ["zzz", TEXTS[0], "", TEXTS[1]]))
+    manifest = encode_to_shards(open_input(path, bundle.manifest.item), bundle, tmp_path / "codes")
+    found = search(tmp_path / "codes", bundle, query_items(TEXTS[0], bundle.manifest.item))
+    assert sorted(one.id for one in found) == ["1", "3"]
+    assert excerpts(manifest, bundle, ["1"], None) == {"1": excerpt(TEXTS[0])}
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in [TEXTS[2], TEXTS[3]]))
+    assert excerpts(manifest, bundle, ["1"], None) == {}

@@ -65,3 +65,12 @@ def test_each_topic_counts_once_in_the_macro_mean() -> None:
     topics = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0]], np.int32)
     assert macro(np.array([1.0, 0.0, 0.5]), SparseRows.of(topics)) == pytest.approx((0.5 + 0.5) / 2)
     assert macro(np.array([1.0, 0.0, 0.25]), SparseRows.of(topics)) == pytest.approx((1.25 / 3 + 0.25) / 2)
+
+
+def test_bits_are_ranked_by_their_hamming_distance() -> None:
+    train, test = (RANDOM.integers(2, size=(n, 128)) for n in (150, 23))
+    ranked = rank(2.0 * train - 1, SparseRows.of(TRAIN_TOPICS), 2.0 * test - 1, SparseRows.of(TEST_TOPICS))
+    distances = (test[:, None] != train[None]).sum(2)
+    expected = judge(-distances, SparseRows.of(TRAIN_TOPICS), SparseRows.of(TEST_TOPICS))
+    np.testing.assert_array_equal(ranked.precisions[10], expected.precisions[10])
+    np.testing.assert_array_equal(ranked.average_precisions, expected.average_precisions)

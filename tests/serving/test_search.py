@@ -64,8 +64,11 @@ def test_a_query_is_an_image_or_an_array(
 ) -> None:
     folder, item = folder_of(pictures), linear.manifest.item
     np.testing.assert_array_equal(query_items(str(folder / "a" / "003.png"), item), pictures[3:4])
+    np.save(tmp_path / "one.npy", pictures[5:6])
+    np.testing.assert_array_equal(query_items(str(tmp_path / "one.npy"), item), pictures[5:6])
     np.save(tmp_path / "two.npy", pictures[5:7])
-    np.testing.assert_array_equal(query_items(str(tmp_path / "two.npy"), item), pictures[5:6])
+    with pytest.raises(InputError, match=r"two\.npy: holds 2 items, a query is one"):
+        query_items(str(tmp_path / "two.npy"), item)
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"broken\.png: "):
         query_items(str(tmp_path / "broken.png"), item)
@@ -99,7 +102,9 @@ def test_the_command_prints_the_nearest_and_draws_them(
     assert [line[0] for line in lines] == ["1", "2", "3"]
     assert lines[0][1:] == ["0", "b/012.png"]
     assert Image.open(tmp_path / "sheet.png").size == (4 * 100 - 4, 96)
+    assert run("--sheet", str(tmp_path / "sheet.nothing")) == 1
+    assert "sheet.nothing: unknown file extension" in capsys.readouterr().err
     folder.rename(tmp_path / "moved")
     query = str(tmp_path / "moved" / "b" / "012.png")
     assert run("--sheet", str(tmp_path / "again.png")) == 1
-    assert "a contact sheet shows images of a folder that is still there" in capsys.readouterr().err
+    assert "a contact sheet shows images of a folder that is as it was when it was encoded" in capsys.readouterr().err
