@@ -169,14 +169,13 @@ def describe(
     """Return the page."""
     first = next(iter(found))
     macros = {name: macro(ranked.precisions[10], topics) for name, ranked in found.items()}
-    rows = []
+    by_topic, by_query = [], []
     for name, ranked in found.items():
-        precisions = ranked.precisions
-        difference = precisions[10] - found[first].precisions[10]
-        differs = "–" if name == first else macro_text(difference, topics, POINTS, " to ")
-        values = [mean_text(precisions[cut], SHARE) for cut in CUTS]
-        mean = mean_text(ranked.average_precisions, SHARE)
-        rows.append((name, costs.get(name, "all words"), *values, macro_text(precisions[10], topics), mean, differs))
+        tens = ranked.precisions[10]
+        against = macro_text(tens - found[first].precisions[10], topics, POINTS, " to ") if name != first else "–"
+        by_topic.append((name, costs.get(name, "all words"), macro_text(tens, topics), against))
+        precisions = (mean_text(ranked.precisions[cut], SHARE) for cut in CUTS)
+        by_query.append((name, *precisions, mean_text(ranked.average_precisions, SHARE)))
     metrics = {
         f"{key(name)}_{metric}": float(value)
         for name, ranked in found.items()
@@ -194,18 +193,20 @@ def describe(
         summary=f"Precision at 10, averaged over topics: {shown}.",
         tables=(
             Table(
-                caption=f"Means over {dataset.count('test'):,} queries with 95 % intervals; {dataset.count('train'):,} "
-                f"texts are searched. The difference is of the same queries",
-                columns=(
-                    "Search by", "Stored", *(f"Precision at {cut}" for cut in CUTS), "At 10, mean over topics",
-                    "Mean average precision", f"At 10, mean over topics, against {first}",
-                ),
-                rows=tuple(rows),
+                caption=f"Precision at 10, averaged over the queries of each topic and then over topics, with 95 % "
+                f"intervals over {dataset.count('test'):,} queries; {dataset.count('train'):,} texts are searched",
+                columns=("Search by", "Stored", "Precision at 10", f"Difference from {first}, of the same queries"),
+                rows=tuple(by_topic),
+            ),
+            Table(
+                caption="Means over queries with 95 % intervals",
+                columns=("Search by", *(f"Precision at {cut}" for cut in CUTS), "Mean average precision"),
+                rows=tuple(by_query),
             ),
         ),
         pictures=(Picture(file="precision.png", caption="Precision among the first 1, 10 and 100 texts found."),),
         metrics=metrics,
-    )  # fmt: skip
+    )
 
 
 def macro_text(values: Array, topics: SparseRows, style: str = SHARE, dash: str = "–") -> str:
