@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -96,8 +97,6 @@ def check_columns(row: Row, columns: Sequence[str]) -> None:
 def _lines(path: Path) -> Iterator[str]:
     """Yield a file's lines with their ends."""
     with open_regular(path) as raw:
-        import io
-
         for number, line in enumerate(io.BufferedReader(raw), start=1):
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
