@@ -193,6 +193,16 @@ def measure(model: Trainable, items: Batches) -> dict[str, float]:
     return means if counts is None else means | codebook_metrics(counts)
 
 
+def only_epoch(model: Model, run: TrainingRun) -> Epoch:
+    """Return the epoch of a model that was fitted in closed form: all there is of its training."""
+    train, validation = (measure(model, Batches.of(items)) for items in (run.train, run.validation))
+    metrics = {f"train_{name}": value for name, value in train.items()}
+    metrics |= {f"validation_{name}": value for name, value in validation.items()}
+    weights = model.state_dict()
+    state = State({f"model.{name}": tensor for name, tensor in weights.items()}, {"epoch": 1})
+    return Epoch(1, metrics, state, weights)
+
+
 def _state(model: Trainable, optimizer: torch.optim.Optimizer, epoch: int) -> State:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from items.pixels import Fit
+from items.sparse import SparseRows
 from items.text import Vocabulary
 
 ItemKind = Literal["image", "vector", "text"]
@@ -79,6 +80,12 @@ class ItemSpec(BaseModel):
         """The weight of each word in tf-idf, (words,); 1 as long as there is no vocabulary."""
         weights = self.vocabulary.inverse_frequencies if self.vocabulary else np.ones(self.values)
         return weights.astype(np.float32)
+
+    def sparse_tf_idf(self, rows: SparseRows) -> npt.NDArray[np.float64]:
+        """Return what :meth:`scaled` makes of each value that sparse rows of counts hold, (values,)."""
+        weighted = rows.counts * self.word_weights.astype(np.float64)[rows.indices]
+        lengths = np.sqrt(np.bincount(rows.places, weighted**2, len(rows)))  # 0 of a row that holds no value
+        return np.asarray(weighted / lengths[rows.places])
 
     def scaled(self, items: npt.NDArray[Any]) -> npt.NDArray[np.floating[Any]]:
         """Return raw items (n, *shape) in the scale in which a model takes them.

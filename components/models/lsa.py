@@ -14,15 +14,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from components.batches import Batches, RawItems
+from components.batches import RawItems
 from components.contract import Epoch, Model, Scaling, TrainingRun
 from components.likelihoods import SquaredError
 from components.settings import SettingError, Settings
 from components.state import State
-from components.training import measure
+from components.training import only_epoch
 from items.code import CodeSpec
 from items.sparse import SparseRows
-from items.spec import TINY, ItemSpec
+from items.spec import ItemSpec
 
 
 class LSASettings(Settings):
@@ -66,11 +66,7 @@ class LSA(Model):
         if resume is not None:
             return
         self._solve(run.train)
-        train, validation = (measure(self, Batches.of(items)) for items in (run.train, run.validation))
-        metrics = {f"train_{name}": value for name, value in train.items()}
-        metrics |= {f"validation_{name}": value for name, value in validation.items()}
-        state = State({f"model.{name}": tensor for name, tensor in self.state_dict().items()}, {"epoch": 1})
-        yield Epoch(1, metrics, state, self.state_dict())
+        yield only_epoch(self, run)
 
     def _solve(self, items: RawItems) -> None:
         """Find the singular vectors of the training texts' tf-idf."""
@@ -78,9 +74,7 @@ class LSA(Model):
         from scipy.sparse.linalg import svds
 
         rows = items if isinstance(items, SparseRows) else SparseRows.of(items)
-        weighted = rows.counts * self.item.word_weights.astype(np.float64)[rows.indices]
-        lengths = np.sqrt(np.maximum(np.bincount(rows.places, weighted**2, len(rows)), TINY))
-        matrix = csr_array((weighted / lengths[rows.places], rows.indices, rows.indptr), shape=rows.shape)
+        matrix = csr_array((self.item.sparse_tf_idf(rows), rows.indices, rows.indptr), shape=rows.shape)
         size = len(self.components)
         if size < min(matrix.shape):
             start = np.random.default_rng(0).normal(size=min(matrix.shape))

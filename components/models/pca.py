@@ -21,7 +21,7 @@ from components.contract import Epoch, Model, Scaling, TrainingRun
 from components.likelihoods import SquaredError
 from components.settings import SettingError, Settings
 from components.state import State
-from components.training import measure
+from components.training import only_epoch
 from items.code import CodeSpec
 from items.spec import ItemSpec
 
@@ -70,13 +70,8 @@ class PCA(Model):
         """Fit in one pass, in one epoch; with `resume`, there is nothing left to do."""
         if resume is not None:
             return
-        items = Batches.of(run.train)
-        self._solve(items)
-        train, validation = measure(self, items), measure(self, Batches.of(run.validation))
-        metrics = {f"train_{name}": value for name, value in train.items()}
-        metrics |= {f"validation_{name}": value for name, value in validation.items()}
-        state = State({f"model.{name}": tensor for name, tensor in self.state_dict().items()}, {"epoch": 1})
-        yield Epoch(1, metrics, state, self.state_dict())
+        self._solve(Batches.of(run.train))
+        yield only_epoch(self, run)
 
     @torch.no_grad()
     def _solve(self, items: Batches) -> None:

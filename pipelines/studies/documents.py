@@ -139,9 +139,7 @@ def weighted(item: ItemSpec, rows: Array | SparseRows, chosen: Array | None = No
     from scipy.sparse import csr_array
 
     taken = sparse(rows) if chosen is None else sparse(rows).take(chosen)
-    values = taken.counts * item.word_weights[taken.indices]
-    lengths = np.sqrt(np.bincount(taken.places, values**2, len(taken)))[taken.places]
-    return csr_array((values / lengths, taken.indices, taken.indptr), shape=taken.shape)
+    return csr_array((item.sparse_tf_idf(taken), taken.indices, taken.indptr), shape=taken.shape)
 
 
 def words_of(rows: Array | SparseRows) -> list[Array]:

@@ -50,7 +50,9 @@ def test_scaled_counts_are_the_tf_idf_of_scikit_learn() -> None:
     vocabulary = learn_vocabulary(TEXTS, WordRules(), size=200)
     item = ItemSpec(kind="text", shape=(len(vocabulary.words),), dtype="int32", vocabulary=vocabulary)
     theirs = TfidfVectorizer(vocabulary=list(vocabulary.words)).fit(TEXTS).transform(TEXTS).toarray()
-    np.testing.assert_allclose(item.scaled(vocabulary.count(TEXTS)[:]), theirs, atol=1e-6)
+    counts = vocabulary.count([*TEXTS, ""])
+    np.testing.assert_allclose(item.scaled(counts[:-1]), theirs, atol=1e-6)
+    np.testing.assert_allclose(item.sparse_tf_idf(counts), theirs[theirs > 0], atol=1e-6)
 
 
 def test_a_text_without_a_known_word_is_all_zeros() -> None:
