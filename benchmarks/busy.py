@@ -3,7 +3,9 @@
 python -m benchmarks.busy lineup     the default line-up on this machine, from nothing; MNIST must be prepared
 python -m benchmarks.busy cluster    40 trials of unequal length on 8 nodes, simulated here: the trials sleep
 
-Prints one line of JSON: the sum over trials of seconds x CPUs, over wall seconds x CPUs.
+Prints one line of JSON: the sum over trials of seconds x CPUs, over wall seconds x CPUs. The simulated nodes start
+their workers all at once on the cores of one machine, where real ones have their own: `first_epochs` says how long that
+took, until each node had ended an epoch.
 """
 
 from __future__ import annotations
@@ -13,13 +15,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
-from random import Random
-from typing import Any
 
+from benchmarks.sleepers import Sleepers, sleep
 from components.data import open_dataset
 from pipelines.cluster.confined import Emit, confined
 from pipelines.project import Project
@@ -29,8 +29,7 @@ from pipelines.sweep.progress import SweepProgress
 from pipelines.sweep.stage import train_lineup
 from pipelines.units.storage import Storage
 
-NODES, TRIALS, EPOCHS = 8, 40, 6
-SHORTEST, LONGEST = 3.0, 15.0  # seconds of a trial
+NODES = 8
 
 
 def lineup() -> dict[str, float]:
@@ -59,34 +58,6 @@ def lineup() -> dict[str, float]:
     return {"trial_seconds": seconds, "wall_seconds": ended - began, "cpus": cpus}
 
 
-class Sleepers:
-    """A line-up of trials that sleep, the longest first; see :class:`pipelines.cluster.tuner.Lineup`."""
-
-    def __init__(self) -> None:
-        draw = Random(0)
-        lengths = sorted((draw.uniform(SHORTEST, LONGEST) for _ in range(TRIALS)), reverse=True)
-        self._left = [{"number": n, "seconds": s, "cpus": 1.0, "gpus": 0.0} for n, s in enumerate(lengths, 1)]
-
-    def next(self) -> dict[str, Any] | None:
-        """Return the next trial."""
-        return self._left.pop(0) if self._left else None
-
-    def finished(self) -> bool:
-        """Return whether all trials were begun."""
-        return not self._left
-
-    def ended(self, config: dict[str, Any]) -> None:
-        """Take no note: a trial that has ended has ended."""
-
-
-def sleep(config: dict[str, Any], *, node: str, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Be a trial: sleep for each epoch."""
-    for epoch in range(1, EPOCHS + 1):
-        began = time.perf_counter()
-        time.sleep(config["seconds"] / EPOCHS)
-        tell({"epoch": epoch, "seconds": time.perf_counter() - began})
-
-
 def on_nodes(emit: Emit) -> None:
     """Run the sleeping trials on a cluster of nodes of one CPU each, started for this."""
     from ray.cluster_utils import Cluster
@@ -106,6 +77,7 @@ def on_nodes(emit: Emit) -> None:
 def cluster() -> dict[str, float]:
     """Run sleeping trials on a simulated cluster."""
     seconds, began, ended = 0.0, 0.0, 0.0
+    first_epochs: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for event in confined(on_nodes, Path(folder) / "log", uses_ray=True):
             if event["event"] == "say":
@@ -114,7 +86,9 @@ def cluster() -> dict[str, float]:
             elif event["event"] == "epoch":
                 ended = time.monotonic()
                 seconds += event["metrics"]["seconds"]
-    return {"trial_seconds": seconds, "wall_seconds": ended - began, "cpus": float(NODES)}
+                first_epochs.setdefault(event["config"]["number"], ended - began)
+    started = sorted(first_epochs.values())[NODES - 1]
+    return {"trial_seconds": seconds, "wall_seconds": ended - began, "cpus": float(NODES), "first_epochs": started}
 
 
 def main() -> None:

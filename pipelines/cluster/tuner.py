@@ -52,7 +52,7 @@ def tune_lineup(
     trainable = tune.with_parameters(_train, train=train, inputs=shipped)
     results = tune.Tuner(
         tune.with_resources(trainable, lambda config: session.request(config["cpus"], config["gpus"])),
-        tune_config=tune.TuneConfig(search_alg=LineupSearch(lineup), num_samples=-1, reuse_actors=True),
+        tune_config=tune.TuneConfig(search_alg=LineupSearch(lineup, session), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder),
@@ -67,15 +67,20 @@ def tune_lineup(
 
 
 class LineupSearch(Searcher):
-    """A line-up as Tune asks for it."""
+    """A line-up as Tune asks for it.
 
-    def __init__(self, lineup: Lineup) -> None:
+    Trials are handed out until one waits for the others to end: what is decided later knows of more results.
+    """
+
+    def __init__(self, lineup: Lineup, session: Session) -> None:
         super().__init__(metric="epoch", mode="max")
-        self._lineup = lineup
+        self._lineup, self._session = lineup, session
         self._given: dict[str, dict[str, Any]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next configuration."""
+        if self._one_waits():
+            return None
         config = self._lineup.next()
         if config is not None:
             self._given[trial_id] = config
@@ -86,6 +91,11 @@ class LineupSearch(Searcher):
         """Tell the line-up; it asks the trial's journal for the rest."""
         if (config := self._given.pop(trial_id, None)) is not None:
             self._lineup.ended(config)
+
+    def _one_waits(self) -> bool:
+        given = [(config["cpus"], config["gpus"]) for config in self._given.values()]
+        nodes = self._session.nodes
+        return any(sum(one[share] for one in given) > sum(node[share] for node in nodes) for share in (0, 1))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles its settings into a file that is never read."""

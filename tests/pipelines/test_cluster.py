@@ -7,7 +7,8 @@ import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -101,11 +102,30 @@ def test_each_trial_has_a_gpu_to_itself_where_there_are_any(tmp_path: Path) -> N
     assert seen[2] == -1
 
 
+def test_trials_are_handed_out_until_one_waits() -> None:
+    """Workers of all nodes start side by side, and a searcher decides no earlier than it must."""
+    from pipelines.cluster.tuner import LineupSearch
+
+    session = SimpleNamespace(nodes=[(2.0, 0.0), (1.0, 1.0)])
+    configs = [{"number": n, "cpus": 1.0, "gpus": gpus} for n, gpus in enumerate((0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0))]
+    search = LineupSearch(Given(configs), cast(Any, session))
+    given = [search.suggest(str(n)) for n in range(5)]
+    assert given == [*configs[:4], None]
+    search.on_trial_complete("0")
+    assert search.suggest("4") == configs[4]
+    search.on_trial_complete("1")
+    search.on_trial_complete("3")
+    assert search.suggest("5") == configs[5]
+    assert search.suggest("6") is None  # a second GPU is waited for
+    session.nodes.append((1.0, 1.0))
+    assert search.suggest("6") == configs[6]
+
+
 class Given:
     """A line-up of the given configurations."""
 
     def __init__(self, configs: list[dict[str, Any]]) -> None:
-        self._left = configs
+        self._left = list(configs)
 
     def next(self) -> dict[str, Any] | None:
         return self._left.pop(0) if self._left else None
