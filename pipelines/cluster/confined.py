@@ -33,6 +33,16 @@ class Lost(RuntimeError):  # noqa: N818
     """The work did not come to its end."""
 
 
+def keep_forkable() -> None:
+    """Keep torch to one thread in this process, before it builds a model.
+
+    The threads of OpenMP, which fill a large tensor, do not survive a fork: the work would wait for them without end.
+    """
+    import torch  # which a stage that builds no model does without
+
+    torch.set_num_threads(1)
+
+
 def confined(work: Callable[[Emit], None], log: Path, *, uses_ray: bool = False) -> Generator[Any]:
     """Run `work` in a forked process, and yield what it emits, anything that JSON can hold, as it comes.
 

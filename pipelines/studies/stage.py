@@ -13,6 +13,7 @@ from components.data.contract import SCHEMA_FILE
 from components.data.raw import Outline
 from components.data.schema import read_schema
 from items.atomic import write_file
+from pipelines.cluster.confined import keep_forkable
 from pipelines.project import Project, StageError
 from pipelines.settings.params import Params, load_params
 from pipelines.studies.contract import StudySettings, read_study
@@ -27,6 +28,7 @@ def main(dataset: str, only: Sequence[str] = ()) -> None:
     Raises:
         StageError: the settings of a study do not fit the dataset, or a study failed; the others are kept.
     """
+    keep_forkable()
     project = Project.here()
     params = load_params(project)
     studies = params.studies_of(dataset, only)

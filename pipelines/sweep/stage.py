@@ -16,8 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import torch
+
 from components.data import open_dataset
-from pipelines.cluster.confined import Emit, Lost, confined
+from pipelines.cluster.confined import Emit, Lost, confined, keep_forkable
 from pipelines.project import Project, StageError, locked
 from pipelines.settings.params import load_params
 from pipelines.sweep.cost import seconds_per_epoch
@@ -37,6 +39,7 @@ SESSIONS = 3  # sessions of Ray in a row that may bring no trial any further
 
 def main(dataset: str, only: Sequence[str] = ()) -> None:
     """Run the sweeps of a dataset's experiments, or go on with them where they were cut off."""
+    keep_forkable()
     project = Project.here()
     params = load_params(project)
     data = open_dataset(project.data(dataset))
@@ -244,6 +247,7 @@ def _train_here(config: Config, data: Path, emit: Emit) -> None:
     def tell(metrics: dict[str, Any]) -> None:
         emit({"event": "epoch", "config": config, "metrics": metrics})
 
+    torch.set_num_threads(max(1, int(config["cpus"])))  # as in a worker
     try:
         train_segment(config, data=data, node="", tell=tell)
     except Exception as error:

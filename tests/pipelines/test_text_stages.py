@@ -22,7 +22,7 @@ from pipelines.evaluate import stage as evaluate
 from pipelines.metrics.topics import rank
 from pipelines.studies import stage as studies
 from pipelines.studies.contract import read_study
-from pipelines.studies.documents import DocumentsSettings, rank_bm25, topics_of
+from pipelines.studies.documents import DocumentsSettings, peer_of, rank_bm25, topics_of
 from serving import cli
 from serving.bundle import Bundle
 from serving.encoding import encode_to_shards
@@ -53,17 +53,21 @@ EXPERIMENTS = {
 }
 
 
+def write_notes(sandbox: Sandbox, experiments: dict[str, object], studies: dict[str, object]) -> None:
+    """Write a CSV of notes, and settings of experiments and studies of them."""
+    with (sandbox.root / "inputs" / "notes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "module"), *zip(TEXTS, TOPICS, strict=True)])
+    notes = {"kind": "text", "source": "inputs/notes.csv", "labels": "module", "vocabulary": {"size": 300}}
+    sandbox.write_params(
+        {"datasets": {"notes": notes}, "experiments": {"notes": experiments}, "studies": {"notes": studies}}
+    )
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     """A project of notes whose experiments were trained, exported, evaluated and compared."""
     sandbox = Sandbox(tmp_path_factory.mktemp("project"))
-    with (sandbox.root / "inputs" / "notes.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("text", "module"), *zip(TEXTS, TOPICS, strict=True)])
-    notes = {"kind": "text", "source": "inputs/notes.csv", "labels": "module", "vocabulary": {"size": 300}}
-    found = {"documents": {"models": list(EXPERIMENTS)}}
-    sandbox.write_params(
-        {"datasets": {"notes": notes}, "experiments": {"notes": EXPERIMENTS}, "studies": {"notes": found}}
-    )
+    write_notes(sandbox, EXPERIMENTS, {"documents": {"models": list(EXPERIMENTS)}})
     sandbox.train()
     with contextlib.chdir(sandbox.root):
         for name in EXPERIMENTS:
@@ -71,6 +75,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
         studies.main("notes")
         compare.main()
     return sandbox
+
+
+def test_a_model_large_enough_for_threads_of_its_own_is_checked_and_swept(tmp_path: Path) -> None:
+    """A sweep that is forked after such a model was built would wait for threads that only its parent has."""
+    sandbox = Sandbox(tmp_path)
+    write_notes(sandbox, {"lsa": {"model": {"kind": "lsa", "size": 150}}}, {"documents": {"models": ["lsa"]}})
+    sandbox.prepare()
+    assert open_dataset(sandbox.root / "data" / "notes").schema.item.values * 150 > 2**15
+    swept = sandbox.stage("sweep", "notes", OMP_NUM_THREADS="2")
+    assert "lsa: best of 1" in swept.stdout
 
 
 def test_metrics_are_of_what_each_model_rebuilds(project: Sandbox) -> None:
@@ -93,7 +107,8 @@ def test_metrics_are_of_what_each_model_rebuilds(project: Sandbox) -> None:
 
 def test_pictures_and_the_report_show_words(project: Sandbox) -> None:
     for name in EXPERIMENTS:
-        assert (project.root / "evaluations" / "notes" / name / "reconstructions.png").stat().st_size > 5000
+        for picture in ("reconstructions", "units", "neighbours"):
+            assert (project.root / "evaluations" / "notes" / name / f"{picture}.png").stat().st_size > 5000
     report = (project.root / "reports" / "index.html").read_text()
     assert "Duplicates, dropped" in report
     assert "Surprisal" in report
@@ -148,6 +163,7 @@ def test_a_study_sets_codes_beside_searches_by_all_words(project: Sandbox) -> No
     study = read_study(project.root / "studies" / "notes" / "documents")
     assert [row[0] for row in study.tables[0].rows] == ["lsa", "deep", "hash", "tf-idf", "BM25"]
     assert [row[1] for row in study.tables[0].rows] == ["6 numbers", "6 numbers", "24 bits", "all words", "all words"]
+    assert [row[3].rpartition(" ")[2] for row in study.tables[0].rows] == ["–", "lsa", "lsa", "lsa", "lsa"]
     dataset = open_dataset(project.root / "data" / "notes")
     train, test = topics_of(dataset)
     assert test[:].sum(1).tolist() == [1] * dataset.count("test")
@@ -157,6 +173,12 @@ def test_a_study_sets_codes_beside_searches_by_all_words(project: Sandbox) -> No
     assert study.metrics["tf_idf_mean_average_precision"] == pytest.approx(ranked.average_precisions.mean(), abs=0.01)
     for name in ("tf_idf", "bm25"):  # chance finds about a third
         assert study.metrics[f"{name}_precision_at_1"] > 0.6
+
+
+def test_a_search_is_compared_with_one_by_a_code_that_takes_as_much() -> None:
+    costs = {"lsa": "10 numbers", "lsa-2d": "2 numbers", "deep-2d": "2 numbers", "hash": "128 bits"}
+    peers = {name: peer_of(name, costs) for name in [*costs, "BM25"]}
+    assert peers == {"lsa": "lsa", "lsa-2d": "lsa", "deep-2d": "lsa-2d", "hash": "lsa", "BM25": "lsa"}
 
 
 def test_bm25_ranks_a_text_first_that_is_the_query(project: Sandbox) -> None:
@@ -177,8 +199,12 @@ class Same(PreparedDataset):
 def test_a_study_of_texts_is_of_texts_with_topics() -> None:
     settings = DocumentsSettings(models=("lsa",))
     for item, classes, said in (
-        (ItemSpec(kind="vector", shape=(3,), dtype="float32"), 2, "is of texts, and the items are of kind vector"),
-        (ItemSpec(kind="text", shape=(3,), dtype="int32"), None, "needs topics, and the texts have none"),
+        (
+            ItemSpec(kind="vector", shape=(3,), dtype="float32"),
+            2,
+            "needs counts of words; the items are of kind vector",
+        ),
+        (ItemSpec(kind="text", shape=(3,), dtype="int32"), None, "needs topics, and the items have none"),
     ):
         (error,) = settings.errors(Outline(item, classes, 10))
         assert said in str(error)
