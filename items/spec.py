@@ -68,6 +68,16 @@ class ItemSpec(BaseModel):
         return "tf_idf" if self.kind == "text" else "bytes" if self.dtype == "uint8" else "numbers"
 
     @property
+    def peak(self) -> float | None:
+        """The largest value that a scaled item can have; None where there is none."""
+        return 1.0 if self.scale == "bytes" else None
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Height and width of items whose values have neighbours in two directions; None of others."""
+        return (self.shape[0], self.shape[1]) if self.kind == "image" else None
+
+    @property
     def gain(self) -> float:
         """What a network multiplies scaled items by, so that their values are about 1, as initial weights expect.
 

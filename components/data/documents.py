@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from components.data.errors import DataError
+from components.data.near_duplicates import near_duplicates
 from components.data.raw import RawDataset
 from components.data.schema import SPLITS, SplitName
 from components.settings import Settings
@@ -114,7 +115,9 @@ def text_dataset(
     remarks = {
         "duplicates, dropped": dropped,
         "documents without a known word": int(sum((rows.totals() == 0).sum() for rows in counts.values())),
-        "documents of other splits that count the same words as one of train": _shared(counts),
+        "documents of other splits that are near-duplicates of one of train": sum(
+            near_duplicates(counts["train"], counts[split]) for split in ("validation", "test")
+        ),
     }
     return RawDataset(item, splits, tuple(classes) or None, source, licence, remarks)
 
@@ -132,14 +135,3 @@ def _labels(
     indptr = np.concatenate([[0], np.cumsum([len(each) for each in numbered])]).astype(np.int64)
     indices = np.array([place for each in numbered for place in each], np.int32)
     return {"topics": SparseRows(indptr, indices, np.ones(len(indices), np.int32), len(classes))}
-
-
-def _shared(counts: Mapping[SplitName, SparseRows]) -> int:
-    """Return how many documents of validation and test have the counts of a training document: near-duplicates."""
-
-    def marks(rows: SparseRows) -> list[bytes]:
-        spans = zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
-        return [rows.indices[a:b].tobytes() + rows.counts[a:b].tobytes() for a, b in spans if b > a]
-
-    known = set(marks(counts["train"]))
-    return sum(mark in known for split in ("validation", "test") for mark in marks(counts[split]))

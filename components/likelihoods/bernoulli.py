@@ -28,7 +28,7 @@ class Bernoulli(Likelihood):
     kind: Literal["bernoulli"] = "bernoulli"
     binarize: bool = False
     term: ClassVar[str] = "cross_entropy"
-    unit: ClassVar[str] = "nats"
+    unit: ClassVar[str] = "nats per item"
 
     def check(self, item: ItemSpec) -> None:
         """See :class:`Likelihood`."""

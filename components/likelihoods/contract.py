@@ -10,6 +10,9 @@ from torch import Tensor
 from components.settings import Settings
 from items.spec import ItemSpec
 
+SQUARED_ERROR = "squared_error"
+PER_ITEM = "per item"  # the unit of squared errors: scaled values have none
+
 
 class Likelihood(Settings, ABC):
     """What is made small between an item and what the decoder gave.
@@ -18,7 +21,7 @@ class Likelihood(Settings, ABC):
 
     Attributes:
         term: the name of its error among the loss's terms.
-        unit: that the error is given in.
+        unit: that its error is given in.
         rebuilds: what :meth:`mean` gives: items in the scale that a model takes them in, or the chances of words.
     """
 
@@ -30,7 +33,12 @@ class Likelihood(Settings, ABC):
     @property
     def objective(self) -> str:
         """The metric by which models can be compared whose losses differ."""
-        return "squared_error" if self.rebuilds == "items" else self.term
+        return SQUARED_ERROR if self.rebuilds == "items" else self.term
+
+    @property
+    def objective_unit(self) -> str:
+        """The unit of that metric."""
+        return PER_ITEM if self.rebuilds == "items" else self.unit
 
     def check(self, item: ItemSpec) -> None:
         """Raise SettingError where items are none that it can be of; the key is that of the setting at fault."""

@@ -23,7 +23,7 @@ class Multinomial(Likelihood):
 
     kind: Literal["multinomial"] = "multinomial"
     term: ClassVar[str] = "cross_entropy"
-    unit: ClassVar[str] = "nats"
+    unit: ClassVar[str] = "nats per item"
     rebuilds: ClassVar[Literal["items", "chances"]] = "chances"
 
     def check(self, item: ItemSpec) -> None:

@@ -6,15 +6,15 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from components.likelihoods.contract import Likelihood
+from components.likelihoods.contract import PER_ITEM, SQUARED_ERROR, Likelihood
 
 
 class SquaredError(Likelihood):
     """The squared difference, summed over an item's values."""
 
     kind: Literal["squared_error"] = "squared_error"
-    term: ClassVar[str] = "squared_error"
-    unit: ClassVar[str] = "squared error"
+    term: ClassVar[str] = SQUARED_ERROR
+    unit: ClassVar[str] = PER_ITEM
 
     def errors(self, target: Tensor, decoded: Tensor) -> Tensor:
         """See :class:`Likelihood`."""

@@ -39,6 +39,11 @@ class AutoencoderSettings(Settings):
         """See :class:`Likelihood`."""
         return self.likelihood.objective
 
+    @property
+    def unit(self) -> str:
+        """The unit of the objective."""
+        return self.likelihood.objective_unit
+
     @field_validator("penalties")
     @classmethod
     def _differ(cls, penalties: tuple[Penalty, ...]) -> tuple[Penalty, ...]:

@@ -31,6 +31,7 @@ class LSASettings(Settings):
     kind: Literal["lsa"] = "lsa"
     size: int = Field(ge=1)
     objective: ClassVar[str] = SquaredError.term
+    unit: ClassVar[str] = SquaredError.unit
 
     def build(self, item: ItemSpec, seed: int = 0) -> LSA:
         """Build the model, not yet fitted; nothing in it is drawn at random.

@@ -35,6 +35,7 @@ class PCASettings(Settings):
     kind: Literal["pca"] = "pca"
     size: int = Field(ge=1)
     objective: ClassVar[str] = SquaredError.term
+    unit: ClassVar[str] = SquaredError.unit
 
     def build(self, item: ItemSpec, seed: int = 0) -> PCA:
         """Build the model, not yet fitted; nothing in it is drawn at random.

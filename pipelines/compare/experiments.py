@@ -19,6 +19,8 @@ from pipelines.project import Project, StageError, model_name
 from pipelines.sweep.record import RunRecord, read_record
 from serving.manifest import Manifest, read_manifest
 
+PICTURES = ("reconstructions", "units", "neighbours", "codes", "codebook")  # of an evaluation
+
 Family = Literal["linear", "plain", "regularised", "variational", "discrete"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
@@ -115,7 +117,7 @@ def read_experiment(project: Project, dataset: str, name: str) -> ExperimentResu
     """Read all that one experiment has left on disk; see :func:`read_experiments`."""
     run, evaluation = project.run(dataset, name), project.evaluation(dataset, name)
     drawn = [run / "history.png", run / "space.png"]
-    drawn += [evaluation / f"{picture}.png" for picture in ("reconstructions", "codes", "codebook")]
+    drawn += [evaluation / f"{picture}.png" for picture in PICTURES]
     result = ExperimentResult(
         dataset=dataset,
         name=name,

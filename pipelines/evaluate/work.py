@@ -14,6 +14,7 @@ from components.data.contract import PreparedDataset, open_dataset
 from pipelines.evaluate.results import VALUES, write_values
 from pipelines.metrics.collapse import reasons
 from pipelines.metrics.context import Array, EvaluationContext
+from pipelines.metrics.shown import nearest, traverse
 from pipelines.metrics.significance import interval
 from pipelines.metrics.table import METRICS
 from pipelines.plots import pictures
@@ -76,13 +77,18 @@ def describe(
 
 
 def draw(context: EvaluationContext, out: Path) -> None:
-    """Write reconstructions.png, codes.png and codebook.png, those that there can be."""
+    """Write reconstructions.png, units.png, neighbours.png, codes.png and codebook.png, those that there can be."""
     labels, classes = shown_classes(context.dataset)
+    chosen = pictures.one_of_each(labels, len(context.items))
     if context.bundle.manifest.decoder is not None:
-        chosen = pictures.one_of_each(labels, len(context.items))
         pictures.draw_rebuilt(
             context.item, context.scaled[chosen], context.rebuilt[chosen], out / "reconstructions.png"
         )
+        pictures.draw_units(context.item, *traverse(context, pictures.COLUMNS), out / "units.png")
+    near = nearest(context, chosen, pictures.neighbours_shown(context.item))
+    found = context.item.scaled(context.dataset.items("train")[near.reshape(-1)])
+    found = found.reshape(*near.shape, *context.item.shape)
+    pictures.draw_neighbours(context.item, context.scaled[chosen], found, out / "neighbours.png")
     pictures.draw_codes(context.features, labels, classes, out / "codes.png")
     if context.discrete:
         pictures.draw_codebook(context.code_counts, out / "codebook.png")

@@ -84,12 +84,12 @@ def _rebuilds_chances(context: EvaluationContext) -> bool:
     return context.rebuilds_chances
 
 
-def _shows_images(context: EvaluationContext) -> bool:
-    return context.rebuilds_items and context.item.kind == "image"
+def _has_peak(context: EvaluationContext) -> bool:
+    return context.rebuilds_items and context.item.peak is not None
 
 
 def _fits_ssim(context: EvaluationContext) -> bool:
-    return _shows_images(context) and min(context.item.shape[:2]) >= SIDE
+    return context.rebuilds_items and min(context.item.grid or (0,)) >= SIDE
 
 
 def _classified(context: EvaluationContext) -> bool:
@@ -140,7 +140,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("psnr", "PSNR", "dB", "higher",
            "Peak signal-to-noise ratio: the squared error of a pixel on a logarithmic scale. 3 dB more is half the "
            "error.",
-           ".2f", lambda c: item_metrics.psnrs(c.squared_errors / c.item.values), _shows_images, per_item=True),
+           ".2f", lambda c: item_metrics.psnrs(c.squared_errors / c.item.values), _has_peak, per_item=True),
     Metric("ssim", "SSIM", "0–1", "higher",
            "Structural similarity: how similar the local patterns of light and contrast are. 1 is identical.",
            ".3f", lambda c: ssims(c.scaled, c.rebuilt), _fits_ssim, per_item=True),

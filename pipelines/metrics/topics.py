@@ -25,10 +25,12 @@ class Ranked:
     Attributes:
         precisions: share of the first k that share a topic with the query, (queries,) by k.
         average_precisions: the mean of the precisions at each relevant item, over all items, (queries,); 0 without any.
+        curve: precision and recall after 1, 2, 4, … and all items, (queries, cuts, 2); recall 0 without any.
     """
 
     precisions: dict[int, Array]
     average_precisions: Array
+    curve: Array
 
 
 def rank(train: Array, train_topics: SparseRows, test: Array, test_topics: SparseRows) -> Ranked:
@@ -38,10 +40,10 @@ def rank(train: Array, train_topics: SparseRows, test: Array, test_topics: Spars
         train, test: features (items, dimensions); of bits as -1 and 1 the cosine ranks as the Hamming distance does.
         train_topics, test_topics: 1 where an item is of a topic, (items, topics).
     """
-    candidates = _of_length_one(train)
+    candidates = of_length_one(train)
     relevant_to = train_topics[:].astype(np.float32)
     parts = [
-        _judge(_of_length_one(test[start : start + AT_ONCE]) @ candidates.T, relevant_to, topics)
+        _judge(of_length_one(test[start : start + AT_ONCE]) @ candidates.T, relevant_to, topics)
         for start in range(0, len(test), AT_ONCE)
         for topics in [test_topics[start : start + AT_ONCE].astype(np.float32)]
     ]
@@ -56,7 +58,8 @@ def judge(similarities: Array, train_topics: SparseRows, test_topics: SparseRows
 def merge(parts: list[Ranked]) -> Ranked:
     """Return the rankings of several batches of queries as one."""
     precisions = {cut: np.concatenate([part.precisions[cut] for part in parts]) for cut in CUTS}
-    return Ranked(precisions, np.concatenate([part.average_precisions for part in parts]))
+    averages = np.concatenate([part.average_precisions for part in parts])
+    return Ranked(precisions, averages, np.concatenate([part.curve for part in parts]))
 
 
 def macro(values: Array, topics: SparseRows) -> float:
@@ -89,10 +92,14 @@ def _judge(similarities: Array, train_topics: Array, test_topics: Array) -> Rank
     found = relevant.sum(1)
     averages = (precision_at * relevant).sum(1) / np.maximum(1, found)
     precisions = {cut: precision_at[:, min(cut, relevant.shape[1]) - 1].copy() for cut in CUTS}
-    return Ranked(precisions, averages)
+    last = relevant.shape[1] - 1
+    cuts = np.unique(np.minimum(2 ** np.arange(last.bit_length() + 1) - 1, last))
+    recall_at = np.cumsum(relevant, 1)[:, cuts] / np.maximum(1, found)[:, None]
+    return Ranked(precisions, averages, np.stack([precision_at[:, cuts], recall_at], axis=2))
 
 
-def _of_length_one(features: Array) -> Array:
+def of_length_one(features: Array) -> Array:
+    """Return features (n, ...) as rows of length 1, (n, dimensions) float32; zeros stay."""
     rows = features.reshape(len(features), -1).astype(np.float32)
     lengths: Array = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return rows / lengths

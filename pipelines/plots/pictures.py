@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from items.spec import ItemSpec
@@ -18,6 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 COLUMNS = 12
 SCATTERED = 3000  # points that do not hide each other yet
 HEAVIEST = 9  # words of a text that are written
+NEIGHBOURS, TEXTS = 4, 2  # that are shown beside a query; words need more room
 BAND = 128  # pixels of the height of an item that is no image
 
 
@@ -29,11 +31,41 @@ def one_of_each(labels: Array | None, count: int) -> list[int]:
 
 def draw_rebuilt(item: ItemSpec, originals: Array, rebuilt: Array, path: Path) -> None:
     """Draw originals (n, *item.shape) above what was rebuilt; of texts, the heaviest words side by side."""
-    draw = draw_rows if item.vocabulary is None else draw_words
-    save(draw(item, {"original": originals, "rebuilt": rebuilt}), path)
+    save(draw_rows(item, {"original": originals, "rebuilt": rebuilt}), path)
 
 
-def draw_words(item: ItemSpec, rows: Mapping[str, Array]) -> Figure:
+def draw_units(item: ItemSpec, units: Array, low: Array, high: Array, path: Path) -> None:
+    """Draw what is rebuilt with each unit of a code at a low and a high value (units, *item.shape).
+
+    Of texts, the words are written that each gains most from the other.
+    """
+    drawn = {"low": low, "high": high} if item.vocabulary is None else {"low": low - high, "high": high - low}
+    save(draw_rows(item, drawn, [f"unit {unit + 1}" for unit in units]), path)
+
+
+def neighbours_shown(item: ItemSpec) -> int:
+    """Return how many neighbours of an item :func:`draw_neighbours` has room for."""
+    return NEIGHBOURS if item.vocabulary is None else TEXTS
+
+
+def draw_neighbours(item: ItemSpec, queries: Array, found: Array, path: Path) -> None:
+    """Draw items (n, *item.shape) and the items near each, (n, neighbours, *item.shape)."""
+    near = {("nearest" if place == 0 else f"{place + 1}."): found[:, place] for place in range(found.shape[1])}
+    save(draw_rows(item, {"query": queries} | near), path)
+
+
+def draw_rows(item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str] = ()) -> Figure:
+    """Draw rows of scaled items (n, *item.shape), a word beside each; of texts, their heaviest words in columns.
+
+    Args:
+        item: what they are.
+        rows: the items by the word beside them.
+        names: of the columns of items, or of the lines of words.
+    """
+    return _draw_tiles(item, rows, names) if item.vocabulary is None else _draw_words(item, rows, names)
+
+
+def _draw_words(item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str]) -> Figure:
     """Write the heaviest words of texts (n, words), a line a text and a column a row of `rows`."""
     assert item.vocabulary is not None  # noqa: S101
     count = max(map(len, rows.values()))
@@ -45,13 +77,15 @@ def draw_words(item: ItemSpec, rows: Mapping[str, Array]) -> Figure:
             heaviest = [place for place in np.argsort(-weights)[:HEAVIEST] if weights[place] > 0]
             words = ", ".join(item.vocabulary.words[place] for place in heaviest) or "no known word"
             axes.text(column, line, words.replace("$", r"\$"), color=INK, va="center", fontsize=8)
-    axes.set(xlim=(0, len(rows)), ylim=(count + 0.7, -0.7))
+    for line, name in enumerate(names, start=1):
+        axes.text(-0.02, line, name, color=MUTED, va="center", ha="right", fontsize=8)
+    axes.set(xlim=(-0.12 if names else 0, len(rows)), ylim=(count + 0.7, -0.7))
     axes.set_axis_off()
     return figure
 
 
-def draw_rows(item: ItemSpec, rows: Mapping[str, Array]) -> Figure:
-    """Draw rows of items (n, *item.shape) below each other, a word beside each: images as such, others as bands."""
+def _draw_tiles(item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str]) -> Figure:
+    """Draw rows of items below each other: images as such, others as bands."""
     columns = max(len(items) for items in rows.values())
     longest = max(len(word) for word in rows)
     first = next(iter(rows.values()))
@@ -62,7 +96,8 @@ def draw_rows(item: ItemSpec, rows: Mapping[str, Array]) -> Figure:
     sheet, centers = _sheet([[_tile(item, values, low, high) for values in items] for items in rows.values()], columns)
     axes.imshow(sheet, cmap="gray", vmin=low, vmax=high, aspect="equal" if image else "auto")
     axes.set_yticks(centers, rows, color=INK)
-    axes.set_xticks([])
+    step = sheet.shape[1] / columns
+    axes.set_xticks([(place + 0.5) * step for place in range(len(names))], names, color=INK, fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
@@ -74,6 +109,20 @@ def _tile(item: ItemSpec, values: Array, low: float, high: float) -> Array:
         return np.repeat(values.reshape(1, -1), BAND, axis=0)
     shown = values.clip(low, high)
     return shown[..., 0] if item.shape[2] == 1 else shown
+
+
+def draw_item(axes: Axes, item: ItemSpec, raw: Array, left: float, top: int) -> None:
+    """Draw one item into the unit square at (left, top): an image as such, other items as a band of values."""
+    values = item.scaled(raw[None])[0]
+    if item.kind != "image":
+        values = values.reshape(1, -1)
+    elif item.shape[2] == 1:
+        values = values[..., 0]
+    height, width = values.shape[:2] if item.kind == "image" else (1, 1)
+    tall, wide = 0.94 * height / max(height, width), 0.94 * width / max(height, width)
+    x, y = left + (1 - wide) / 2, top + (1 - tall) / 2
+    low, high = (0.0, 1.0) if item.kind == "image" else (float(values.min()), float(values.max()))
+    axes.imshow(values, cmap="gray", vmin=low, vmax=high, extent=(x, x + wide, y + tall, y), aspect="equal")
 
 
 def _sheet(rows: Sequence[Sequence[Array]], columns: int) -> tuple[Array, list[float]]:

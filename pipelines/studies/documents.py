@@ -48,7 +48,8 @@ class DocumentsSettings(StudySettings):
     """Texts found by the codes of some experiments, by tf-idf and by BM25.
 
     Attributes:
-        models: the experiments; the first is the one that the others are compared with.
+        models: the experiments. Each search is compared with the first model whose code takes as much, the first of
+            all where there is none.
     """
 
     kind: Literal["documents"] = "documents"
@@ -64,10 +65,10 @@ class DocumentsSettings(StudySettings):
 
     def errors(self, data: Outline) -> Iterator[SettingError]:
         """See :class:`StudySettings`."""
-        if data.item.kind != "text":
-            yield SettingError("kind", self.kind, f"is of texts, and the items are of kind {data.item.kind}")
+        if data.item.layout != "csr":
+            yield SettingError("kind", self.kind, f"needs counts of words; the items are of kind {data.item.kind}")
         elif data.classes is None:
-            yield SettingError("kind", self.kind, "needs topics, and the texts have none")
+            yield SettingError("kind", self.kind, "needs topics, and the items have none")
 
     def units(self, plan: StudyPlan) -> Unit:
         """See :class:`StudySettings`."""
@@ -161,16 +162,23 @@ def cost(bundle: Bundle) -> str:
     return f"{size} numbers" if code.levels is None else f"{code.bits_per_item:,.0f} bits"
 
 
+def peer_of(name: str, costs: dict[str, str]) -> str:
+    """Return the model that a search is compared with: the first whose code takes as much, or the first of all."""
+    as_much = next((model for model in costs if costs[model] == costs.get(name)), name)
+    return as_much if as_much != name else next(iter(costs))
+
+
 def describe(
     study: dict[str, str], found: dict[str, Ranked], costs: dict[str, str], topics: SparseRows, dataset: PreparedDataset
 ) -> Study:
     """Return the page."""
-    first = next(iter(found))
     macros = {name: macro(ranked.precisions[10], topics) for name, ranked in found.items()}
     by_topic, by_query = [], []
     for name, ranked in found.items():
         tens = ranked.precisions[10]
-        against = macro_text(tens - found[first].precisions[10], topics, POINTS, " to ") if name != first else "–"
+        peer = peer_of(name, costs)
+        gain = f"{macro_text(tens - found[peer].precisions[10], topics, POINTS, ' to ')} from {peer}"
+        against = "–" if peer == name else gain
         by_topic.append((name, costs.get(name, "all words"), macro_text(tens, topics), against))
         precisions = (mean_text(ranked.precisions[cut], SHARE) for cut in CUTS)
         by_query.append((name, *precisions, mean_text(ranked.average_precisions, SHARE)))
@@ -193,7 +201,7 @@ def describe(
             Table(
                 caption=f"Precision at 10, averaged over the queries of each topic and then over topics, with 95 % "
                 f"intervals over {dataset.count('test'):,} queries; {dataset.count('train'):,} texts are searched",
-                columns=("Search by", "Stored", "Precision at 10", f"Difference from {first}, of the same queries"),
+                columns=("Search by", "Stored", "Precision at 10", "Difference, of the same queries"),
                 rows=tuple(by_topic),
             ),
             Table(
@@ -202,7 +210,13 @@ def describe(
                 rows=tuple(by_query),
             ),
         ),
-        pictures=(Picture(file="precision.png", caption="Precision among the first 1, 10 and 100 texts found."),),
+        pictures=(
+            Picture(
+                file="precision.png",
+                caption="Precision by recall, each a mean over queries after 1, 2, 4, … and all texts; and precision "
+                "among the first 1, 10 and 100 texts.",
+            ),
+        ),
         metrics=metrics,
     )
 
@@ -219,18 +233,22 @@ def key(name: str) -> str:
 
 
 def draw(found: dict[str, Ranked]) -> Figure:
-    """Draw precision by the number of texts found."""
+    """Draw precision by recall and by the number of texts found."""
     from matplotlib.figure import Figure
 
     from pipelines.plots.style import MUTED, PALETTE
 
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    recalls, axes = figure.subplots(1, 2, sharey=True)
     for place, (name, ranked) in enumerate(found.items()):
         color, line = (MUTED, WORDS[name]) if name in WORDS else (PALETTE[place % len(PALETTE)], "-")
         values = [100 * ranked.precisions[cut].mean() for cut in CUTS]
         axes.plot(CUTS, values, marker="o", ms=4, label=name, color=color, ls=line)
-    axes.set(xscale="log", xticks=CUTS, xlabel="texts found", ylabel="% that share a topic")
+        precision, recall = 100 * ranked.curve.mean(0).T
+        recalls.plot(recall, precision, color=color, ls=line)
+    recalls.set(xlabel="% of all that share a topic, found", ylabel="% of those found that share a topic", ylim=0)
+    recalls.spines[["top", "right"]].set_visible(False)
+    axes.set(xscale="log", xticks=CUTS, xlabel="texts found")
     axes.set_xticks(CUTS, [str(cut) for cut in CUTS])
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)

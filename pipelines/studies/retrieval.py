@@ -20,7 +20,6 @@ from pydantic import Field
 from components.data import PreparedDataset, open_dataset
 from components.data.raw import Outline
 from components.settings import SettingError
-from items.spec import ItemSpec
 from pipelines.metrics import item_metrics
 from pipelines.project import StageError
 from pipelines.studies.bundles import evenly_spread, open_bundle
@@ -33,7 +32,6 @@ from pipelines.units.unit import Unit
 from serving.bundle import Bundle
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from pipelines.metrics.neighbours import Database, Neighbours
@@ -154,7 +152,7 @@ def search_all(data: PreparedDataset, queries: Array, real: Bundle, binary: Bund
     raw = [item.scaled(items).reshape(len(items), -1) for items in (train, test)]
     codes = [real.embed(items) for items in (train, test)]
     packed = [np.packbits(binary.encode(items).reshape(len(items), -1), axis=1) for items in (train, test)]
-    pixels = f"{item.values:,} {'pixels' if item.kind == 'image' and item.shape[2] == 1 else 'raw values'}"
+    pixels = f"{item.values:,} {'pixels' if item.grid and item.shape[2] == 1 else 'raw values'}"
     return [
         _search("pixels", pixels, "Euclidean", item.bits / 8, Database.euclidean(raw[0]), raw[1], k),
         _search(
@@ -290,7 +288,7 @@ def draw_neighbours(data: PreparedDataset, queries: Array, searches: list[Search
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    from pipelines.plots.pictures import one_of_each
+    from pipelines.plots.pictures import draw_item, one_of_each
     from pipelines.plots.style import ACCENT, INK
 
     labels, train_labels = data.labels("test"), data.labels("train")
@@ -305,28 +303,14 @@ def draw_neighbours(data: PreparedDataset, queries: Array, searches: list[Search
     axes.annotate("query", (0.5, -0.1), ha="center", va="bottom", color=INK, fontsize=9)
     item, test, train = data.schema.item, data.array("test"), data.array("train")
     for row, query in enumerate(rows):
-        _draw_item(axes, item, test[queries[query]], 0, row)
+        draw_item(axes, item, test[queries[query]], 0, row)
     for place, search in enumerate(searches):
         left = 1.5 + place * (columns + 0.5)
         axes.annotate(search.title, (left, -0.1), va="bottom", color=INK, fontsize=9)
         for row, query in enumerate(rows):
             for column, found in enumerate(search.found.items[query, :columns]):
-                _draw_item(axes, item, train[found], left + column, row)
+                draw_item(axes, item, train[found], left + column, row)
                 if mine is not None and train_labels is not None and train_labels[found] != mine[query]:
                     frame = Rectangle((left + column + 0.04, row + 0.04), 0.92, 0.92, ec=ACCENT, lw=2, fill=False)
                     axes.add_patch(frame)
     return figure
-
-
-def _draw_item(axes: Axes, item: ItemSpec, raw: Array, left: float, top: int) -> None:
-    """Draw one item into the unit square at (left, top): an image as such, other items as a band of values."""
-    values = item.scaled(raw[None])[0]
-    if item.kind != "image":
-        values = values.reshape(1, -1)
-    elif item.shape[2] == 1:
-        values = values[..., 0]
-    height, width = values.shape[:2] if item.kind == "image" else (1, 1)
-    tall, wide = 0.94 * height / max(height, width), 0.94 * width / max(height, width)
-    x, y = left + (1 - wide) / 2, top + (1 - tall) / 2
-    low, high = (0.0, 1.0) if item.kind == "image" else (float(values.min()), float(values.max()))
-    axes.imshow(values, cmap="gray", vmin=low, vmax=high, extent=(x, x + wide, y + tall, y), aspect="equal")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.data import PreparedDataset
+from components.models import ModelSettings
 from pipelines.project import Project, model_name
 from pipelines.settings.experiment import Budget, ExperimentSettings
 from pipelines.settings.params import Params
@@ -57,7 +58,17 @@ class Sweep:
         """The metric that trials are compared by."""
         if self.settings.sweep.objective == "loss":
             return "validation_loss"
-        return f"validation_{self.settings.model_settings(next(corners(self.settings.space))).objective}"
+        return f"validation_{self._model.objective}"
+
+    @property
+    def objective_in_words(self) -> str:
+        """The objective with its unit, as a picture's axis has it."""
+        name = self.objective.replace("_", " ")
+        return name if self.settings.sweep.objective == "loss" else f"{name}, {self._model.unit}"
+
+    @cached_property
+    def _model(self) -> ModelSettings:
+        return self.settings.model_settings(next(corners(self.settings.space)))
 
     @cached_property
     def key(self) -> str:

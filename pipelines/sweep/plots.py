@@ -14,7 +14,7 @@ from pipelines.settings.spaces import Distribution
 from pipelines.sweep.record import RunRecord
 
 
-def draw_history(record: RunRecord, folder: Path) -> None:
+def draw_history(record: RunRecord, objective: str, folder: Path) -> None:
     """Write history.png, the objective of every trial by epoch, and history.csv, the best trial's for `dvc plots`."""
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
     axes = figure.add_subplot()
@@ -24,7 +24,7 @@ def draw_history(record: RunRecord, folder: Path) -> None:
         values = [epoch.metrics[record.objective] for epoch in trial.history]
         label = f"trial {trial.number}, the best" if best else None
         axes.plot(epochs, values, "o-", ms=4, color=ACCENT if best else MUTED, zorder=3 if best else 2, label=label)
-    axes.set(xlabel="epoch", ylabel=_words(record.objective), yscale="log" if record.epochs > 1 else "linear")
+    axes.set(xlabel="epoch", ylabel=objective, yscale="log" if record.epochs > 1 else "linear")
     axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
@@ -39,7 +39,7 @@ def draw_history(record: RunRecord, folder: Path) -> None:
         writer.writerows([epoch.epoch, *(epoch.metrics[name] for name in names)] for epoch in record.best.history)
 
 
-def draw_space(record: RunRecord, space: dict[str, Distribution], folder: Path) -> None:
+def draw_space(record: RunRecord, objective: str, space: dict[str, Distribution], folder: Path) -> None:
     """Write space.png: for each searched value, where the trials fell in its range and what came out.
 
     Nothing is written where nothing was searched.
@@ -66,10 +66,6 @@ def draw_space(record: RunRecord, space: dict[str, Distribution], folder: Path) 
             axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         if distribution.kind != "choice":
             axes.axvspan(*(float(end) for end in distribution.arguments), color=MUTED, alpha=0.25, lw=0)
-        axes.set(xlabel=path.rpartition(".")[2].replace("_", " "), ylabel=_words(record.objective))
+        axes.set(xlabel=path.rpartition(".")[2].replace("_", " "), ylabel=objective)
         axes.spines[["top", "right"]].set_visible(False)
     save(figure, folder / "space.png")
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

@@ -35,8 +35,8 @@ def write_run(sweep: Sweep, trials: dict[int, TrialRecord], commit: str) -> None
         made = Path(folder)
         (made / WEIGHTS).write_bytes(weights)
         (made / RECORD).write_bytes(sealed(record))
-        draw_history(record, made)
-        draw_space(record, sweep.settings.space, made)
+        draw_history(record, sweep.objective_in_words, made)
+        draw_space(record, sweep.objective_in_words, sweep.settings.space, made)
         write_result(Storage(sweep.folder), sweep.key, read_folder(made))
     sweep.journals.delete()
 

@@ -19,7 +19,6 @@ from PIL import Image
 from components.data import PreparedDataset
 from pipelines.evaluate import stage, throughput, work
 from pipelines.evaluate.results import VALUES, parse_values, read_metrics, read_values
-from pipelines.export import stage as export_stage
 from pipelines.metrics.significance import interval
 from pipelines.metrics.table import METRIC, METRICS, Metric
 from pipelines.project import Project, StageError
@@ -33,16 +32,7 @@ MODELS = {"pca": trained.PCA, "bits": trained.BITS}
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, PreparedDataset]:
     """A project with two bundles."""
-    root = tmp_path_factory.mktemp("project")
-    project = Project(root, root)
-    data = trained.prepare(project, "digits", DIGITS)
-    for name, model in MODELS.items():
-        trained.train(project, data, name, model)
-    trained.write_params(project, {"digits": DIGITS}, {"digits": MODELS})
-    with contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_stage, "run_units", trained.run_units_here)
-        export_stage.main("digits")
-    return project, data
+    return trained.export(tmp_path_factory.mktemp("project"), DIGITS, MODELS)
 
 
 class Evaluated:
@@ -118,7 +108,7 @@ def test_metrics_are_those_of_what_the_bundle_gives(
 def test_pictures_are_those_that_there_can_be(evaluated: Evaluated) -> None:
     for name, expected in (("pca", set()), ("bits", {"codebook"})):
         pictures = list(evaluated.project.evaluation("digits", name).glob("*.png"))
-        assert {path.stem for path in pictures} == {"reconstructions", "codes"} | expected
+        assert {path.stem for path in pictures} == {"reconstructions", "units", "neighbours", "codes"} | expected
         for path in pictures:
             with Image.open(path) as image:
                 assert min(image.size) > 100

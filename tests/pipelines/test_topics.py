@@ -5,7 +5,7 @@ from __future__ import annotations
 import ir_measures
 import numpy as np
 import pytest
-from ir_measures import AP, P
+from ir_measures import AP, P, R
 
 from items.sparse import SparseRows
 from pipelines.metrics.topics import judge, macro, macro_interval, rank
@@ -18,12 +18,16 @@ TEST_TOPICS[4] = 0
 SHARED = TEST_TOPICS @ TRAIN_TOPICS.T > 0
 
 
+CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 150)
+MEASURES = (AP, P @ 10, P @ 100, *(measure @ cut for measure in (P, R) for cut in CURVE))
+
+
 def theirs(similarities: np.ndarray) -> dict[str, list[float]]:
     """Return the values of each query by ir-measures, 0 where nothing is relevant to it."""
     qrels = {f"q{q}": {f"d{d}": int(SHARED[q, d]) for d in range(150)} for q in range(23)}
     runs = {f"q{q}": {f"d{d}": float(similarities[q, d]) for d in range(150)} for q in range(23)}
     found: dict[str, list[float]] = {}
-    for measure in (P @ 1, P @ 10, P @ 100, AP):
+    for measure in MEASURES:
         each = {one.query_id: one.value for one in ir_measures.iter_calc([measure], qrels, runs)}
         found[str(measure)] = [each.get(f"q{q}", 0.0) for q in range(23)]
     return found
@@ -37,6 +41,10 @@ def test_rankings_are_judged_as_by_ir_measures() -> None:
         assert ranked.precisions[cut].tolist() == pytest.approx(expected[f"P@{cut}"], abs=1e-6)
     assert ranked.average_precisions.tolist() == pytest.approx(expected["AP"], abs=1e-5)
     assert ranked.average_precisions[4] == 0
+    assert ranked.curve.shape == (23, len(CURVE), 2)
+    for place, cut in enumerate(CURVE):
+        assert ranked.curve[:, place, 0].tolist() == pytest.approx(expected[f"P@{cut}"], abs=1e-6)
+        assert ranked.curve[:, place, 1].tolist() == pytest.approx(expected[f"R@{cut}"], abs=1e-6)
 
 
 def test_equally_similar_items_come_in_the_datasets_order() -> None:

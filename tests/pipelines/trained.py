@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
@@ -14,6 +17,7 @@ from study_lab import run_here
 
 from components.data import DatasetSettings, PreparedDataset, load, open_dataset, write_dataset
 from components.models import ModelSettings, TrainingRun
+from pipelines.export import stage as export_stage
 from pipelines.project import Project
 from pipelines.sweep.record import RECORD, WEIGHTS, EpochRecord, RunRecord, TrialRecord, sealed
 from pipelines.units.unit import Unit
@@ -68,6 +72,19 @@ def train(project: Project, dataset: PreparedDataset, name: str, model: dict[str
         versions={}, weights_sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
     )  # fmt: skip
     (folder / RECORD).write_bytes(sealed(record))
+
+
+def export(root: Path, digits: dict[str, Any], models: dict[str, Any]) -> tuple[Project, PreparedDataset]:
+    """Return a project with bundles of models of digits."""
+    project = Project(root, root)
+    data = prepare(project, "digits", digits)
+    for name, model in models.items():
+        train(project, data, name, model)
+    write_params(project, {"digits": digits}, {"digits": models})
+    with contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_stage, "run_units", run_units_here)
+        export_stage.main("digits")
+    return project, data
 
 
 def run_units_here(project: Project, units: Sequence[Unit]) -> list[str]:

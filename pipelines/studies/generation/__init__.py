@@ -53,7 +53,7 @@ class GenerationSettings(StudySettings):
 
     def errors(self, data: Outline) -> Iterator[SettingError]:
         """See :class:`StudySettings`."""
-        if data.item.kind != "image":
+        if data.item.grid is None:
             yield SettingError(
                 "quantizer", self.quantizer, f"must be of images: items of kind {data.item.kind} are not drawn"
             )

@@ -83,7 +83,7 @@ def write(
     dataset, network = open_dataset(data), StackSettings.model_validate(settings)
     rows = rows_of(read_trainings(trainings), dataset.count("train"))
     drawn = {"errors.png": draw_errors(rows)}
-    if dataset.schema.item.kind == "image":
+    if dataset.schema.item.grid:
         before, after = (network.build(dataset.schema.item, seed) for _ in range(2))
         after.load_state_dict(load_file(stack / WEIGHTS))
         drawn["filters.png"] = draw_filters(dataset.schema.item, before, after)
