@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ Array = npt.NDArray[Any]
 
 CUTS = (1, 10, 100)
 DIGITS = 6  # of similarities that differ
+PLACE_BITS = 32  # of the integers that are sorted: an item's place, and whether it is relevant
 AT_ONCE = 256  # queries whose similarities are held in memory
 
 
@@ -75,18 +77,26 @@ def macro_interval(values: Array, topics: SparseRows, seed: int = 0) -> tuple[fl
     A resample without any query of a topic is averaged over the other topics.
     """
     of_topics = topics[:].astype(np.float64)
-    draws = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), RESAMPLES)
+    draws = _resamples(len(values), seed)
     counts = draws @ of_topics
     means = np.divide(draws @ (values[:, None] * of_topics), counts, out=np.full_like(counts, np.nan), where=counts > 0)
     low, high = np.quantile(np.nanmean(means, 1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
+@lru_cache(maxsize=1)
+def _resamples(count: int, seed: int) -> Array:
+    """Return how often each resample draws each of `count` queries, (resamples, count)."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
+
+
 def _judge(similarities: Array, train_topics: Array, test_topics: Array) -> Ranked:
     shared = test_topics @ train_topics.T > 0
     # Rounded, so that of equally similar items the first in the dataset comes first, whatever the last bit of the sums.
-    order = np.argsort(-np.round(similarities, DIGITS), axis=1, kind="stable")
-    relevant = np.take_along_axis(shared, order, 1)
+    # Similarity, place and relevance are sorted as one integer, many times as fast as places by similarity.
+    rounded = np.rint(similarities * 10**DIGITS).astype(np.int64)
+    keys = (-rounded << PLACE_BITS) | (np.arange(rounded.shape[1]) << 1) | shared
+    relevant = (np.sort(keys, axis=1) & 1).astype(bool)
     places = np.arange(1, relevant.shape[1] + 1)
     precision_at = np.cumsum(relevant, 1) / places
     found = relevant.sum(1)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SHOWN = 8  # queries in the picture, and neighbours of each
-TIMED, TIMED_RUNS = 1000, 3  # queries, and how often they are searched for
+TIMED, TIMED_RUNS = 500, 3  # queries, and how often they are searched for
 LISTED = 30  # classes that a table can hold
 SHARE, POINTS = "{:.1%}", "{:+.2%}"
 
