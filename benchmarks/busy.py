@@ -4,8 +4,8 @@ python -m benchmarks.busy lineup     the default line-up on this machine, from n
 python -m benchmarks.busy cluster    40 trials of unequal length on 8 nodes, simulated here: the trials sleep
 
 Prints one line of JSON: the sum over trials of seconds x CPUs, over wall seconds x CPUs. The simulated nodes start
-their workers all at once on the cores of one machine, where real ones have their own: `first_epochs` says how long that
-took, until each node had ended an epoch.
+their workers all at once on the cores of one machine, where real ones have their own: `all_nodes_after` is the seconds
+until every node had ended an epoch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.sleepers import Sleepers, sleep
 from components.data import open_dataset
-from pipelines.cluster.confined import Emit, confined
+from pipelines.cluster.confined import Emit, confined, keep_forkable
 from pipelines.project import Project
 from pipelines.settings.params import load_params
 from pipelines.sweep.plan import sweeps_of
@@ -34,6 +34,7 @@ NODES = 8
 
 def lineup() -> dict[str, float]:
     """Sweep the default line-up into a temporary folder."""
+    keep_forkable()
     project = Project.here()
     params = load_params(project)
     data = open_dataset(project.data("mnist"))
@@ -88,7 +89,7 @@ def cluster() -> dict[str, float]:
                 seconds += event["metrics"]["seconds"]
                 first_epochs.setdefault(event["config"]["number"], ended - began)
     started = sorted(first_epochs.values())[NODES - 1]
-    return {"trial_seconds": seconds, "wall_seconds": ended - began, "cpus": float(NODES), "first_epochs": started}
+    return {"trial_seconds": seconds, "wall_seconds": ended - began, "cpus": float(NODES), "all_nodes_after": started}
 
 
 def main() -> None:

@@ -92,8 +92,8 @@ def topics(data: PreparedDataset, split: SplitName) -> SparseRows:
     return found
 
 
-def waists() -> dict[str, tuple[int, dict[str, Any]]]:
-    """Return what takes the place of parts of `reuters-deep`, and the size of the LSA that each is compared with."""
+def variants() -> dict[str, tuple[int, dict[str, Any]]]:
+    """Return, by name, the size of the LSA that it is compared with, and the settings that replace `reuters-deep`'s."""
     found: dict[str, tuple[int, dict[str, Any]]] = {
         f"deep, {size} numbers": (size, {"bottleneck": {"kind": "identity", "size": size}}) for size in SIZES
     }
@@ -118,7 +118,7 @@ def codes(params: Params, data: PreparedDataset) -> None:
         line(f"LSA, {size} numbers", [ranked], asked)
     deep = params.experiments_of("reuters")["deep"]
     settings = deep.model_settings(dict.fromkeys(deep.space, RATE)).model_dump(mode="json")
-    for name, (size, parts) in waists().items():
+    for name, (size, parts) in variants().items():
         chosen = settings | parts
         chosen["network"] = settings["network"] | parts.get("network", {})
         models = [MODEL.validate_python(chosen).build(data.schema.item, seed) for seed in range(SEEDS)]

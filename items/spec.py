@@ -69,7 +69,7 @@ class ItemSpec(BaseModel):
 
     @property
     def peak(self) -> float | None:
-        """The largest value that a scaled item can have; None where there is none."""
+        """The largest value that a scaled item can have: 1 of bytes; None of other numbers."""
         return 1.0 if self.scale == "bytes" else None
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from components.data.errors import DataError
-from components.data.near_duplicates import near_duplicates
+from components.data.near_duplicates import SIMILAR, near_duplicates
 from components.data.raw import RawDataset
 from components.data.schema import SPLITS, SplitName
 from components.settings import Settings
@@ -115,9 +115,7 @@ def text_dataset(
     remarks = {
         "duplicates, dropped": dropped,
         "documents without a known word": int(sum((rows.totals() == 0).sum() for rows in counts.values())),
-        "documents of other splits that are near-duplicates of one of train": sum(
-            near_duplicates(counts["train"], counts[split]) for split in ("validation", "test")
-        ),
+        **_near_duplicates(counts),
     }
     return RawDataset(item, splits, tuple(classes) or None, source, licence, remarks)
 
@@ -135,3 +133,13 @@ def _labels(
     indptr = np.concatenate([[0], np.cumsum([len(each) for each in numbered])]).astype(np.int64)
     indices = np.array([place for each in numbered for place in each], np.int32)
     return {"topics": SparseRows(indptr, indices, np.ones(len(indices), np.int32), len(classes))}
+
+
+def _near_duplicates(counts: Mapping[SplitName, SparseRows]) -> dict[str, int]:
+    """Return how many documents of validation and test are near-duplicates of a training document."""
+    found, compared = 0, 0
+    for split in ("validation", "test"):
+        mine, of = near_duplicates(counts["train"], counts[split])
+        found, compared = found + mine, compared + of
+    share = f"share {SIMILAR:.0%} of their words with one of train"
+    return {f"documents of other splits, of {compared:,} compared, that {share}": found}

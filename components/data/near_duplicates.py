@@ -14,28 +14,37 @@ from numpy.typing import NDArray
 from items.sparse import SparseRows
 
 SIMILAR = 0.8  # the words in both sets over those in either (Jaccard), from which rows are near-duplicates
-ROWS, PAIRS = 1024, 50_000  # that are looked at at once
-SLACK = 1e-9  # SIMILAR times a size, which may come out above the whole number that it is
+ROWS, PAIRS = 1024, 20_000  # that are compared at a time
+CANDIDATES = 2**24  # pairs at most whose rarest words are compared at a time
+COMPARED = 2 * 10**9  # pairs at most of which all are compared: of larger sets, a part of the other rows
+SLACK = 1e-9  # rounding: SIMILAR times a size may come out just above a whole number
 
 
-def near_duplicates(known: SparseRows, others: SparseRows) -> int:
-    """Return how many rows of `others` are near-duplicates of a known row; rows without a word are none."""
+def near_duplicates(known: SparseRows, others: SparseRows) -> tuple[int, int]:
+    """Return how many rows of `others` are near-duplicates of a known row, and how many were compared.
+
+    Rows without a word are none. Of more than COMPARED pairs, evenly spread rows of `others` are compared.
+    """
+    compared = min(len(others), max(1, COMPARED // max(1, len(known))))
+    others = others.take(np.arange(compared) * len(others) // max(1, compared))
     rarity = np.argsort(np.argsort(_frequencies(known) + _frequencies(others), kind="stable"))
     rarest_known, words_known = _rarest(known, rarity).T.tocsr(), _words(known)
     rarest, words = _rarest(others, rarity), _words(others)
     sizes_known, sizes = np.diff(known.indptr), np.diff(others.indptr)
     found = np.zeros(len(others), bool)
-    for start in range(0, len(others), ROWS):
-        candidates = (rarest[start : start + ROWS] @ rarest_known).tocoo()
+    at_once = max(1, min(ROWS, CANDIDATES // max(1, len(known))))
+    for start in range(0, len(others), at_once):
+        candidates = (rarest[start : start + at_once] @ rarest_known).tocoo()
         rows, columns = candidates.row + start, candidates.col
         small, large = np.sort([sizes[rows], sizes_known[columns]], axis=0)
         possible = small >= SIMILAR * large - SLACK
         rows, columns = rows[possible], columns[possible]
         for at in range(0, len(rows), PAIRS):
-            mine, theirs = rows[at : at + PAIRS], columns[at : at + PAIRS]
+            left = ~found[rows[at : at + PAIRS]]
+            mine, theirs = rows[at : at + PAIRS][left], columns[at : at + PAIRS][left]
             both = words[mine].multiply(words_known[theirs]).sum(1)
             found[mine[both >= SIMILAR * (sizes[mine] + sizes_known[theirs] - both) - SLACK]] = True
-    return int(found.sum())
+    return int(found.sum()), compared
 
 
 def _frequencies(rows: SparseRows) -> NDArray[np.int64]:
@@ -51,7 +60,7 @@ def _words(rows: SparseRows) -> Any:
 
 
 def _rarest(rows: SparseRows, rarity: NDArray[np.int64]) -> Any:
-    """Return the words of each row without its most common ones, as many as a near-duplicate may lack all of."""
+    """Return the rarest words of each row, one more than a near-duplicate may lack: it has at least one of them."""
     from scipy.sparse import csr_array
 
     sizes = np.diff(rows.indptr)

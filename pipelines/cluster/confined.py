@@ -34,9 +34,9 @@ class Lost(RuntimeError):  # noqa: N818
 
 
 def keep_forkable() -> None:
-    """Keep torch to one thread in this process, before it builds a model.
+    """Keep torch to one thread in this process. Call it before this process builds a model.
 
-    The threads of OpenMP, which fill a large tensor, do not survive a fork: the work would wait for them without end.
+    The threads of OpenMP, which fill a large tensor, do not survive a fork: the work would wait for them forever.
     """
     import torch  # which a stage that builds no model does without
 

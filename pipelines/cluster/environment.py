@@ -15,7 +15,7 @@ QUIET = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that diverges in its first epoch has no metrics to report
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # as many as the line-up hands out: workers start side by side
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # no limit of Tune's own: workers start side by side
 }
 
 

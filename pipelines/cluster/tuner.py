@@ -69,7 +69,9 @@ def tune_lineup(
 class LineupSearch(Searcher):
     """A line-up as Tune asks for it.
 
-    Trials are handed out until one waits for the others to end: what is decided later knows of more results.
+    Trials are handed out until one waits for others to end, because a trial that is drawn later can learn from more
+    results. CPUs and GPUs of all nodes are added up: where other jobs use some of them, or a share does not divide a
+    node, more trials wait.
     """
 
     def __init__(self, lineup: Lineup, session: Session) -> None:

@@ -84,7 +84,9 @@ def draw(context: EvaluationContext, out: Path) -> None:
         pictures.draw_rebuilt(
             context.item, context.scaled[chosen], context.rebuilt[chosen], out / "reconstructions.png"
         )
-        pictures.draw_units(context.item, *traverse(context, pictures.COLUMNS), out / "units.png")
+        values = ("most common", "next") if context.discrete else ("low", "high")
+        units, low, high = traverse(context, pictures.COLUMNS)
+        pictures.draw_units(context.item, units, dict(zip(values, (low, high), strict=True)), out / "units.png")
     near = nearest(context, chosen, pictures.neighbours_shown(context.item))
     found = context.item.scaled(context.dataset.items("train")[near.reshape(-1)])
     found = found.reshape(*near.shape, *context.item.shape)

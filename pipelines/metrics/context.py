@@ -122,6 +122,14 @@ class EvaluationContext:
         """Features of the training items, (training items, dimensions) float32."""
         return self.bundle.embed(self.dataset.items("train"))
 
+    def features_of_first(self, count: int) -> Array:
+        """Return the features of the first `count` training items; no others are encoded for that."""
+        if "train_features" in vars(self):
+            return self.train_features[:count]
+        items = self.dataset.items("train")
+        chosen = np.arange(min(count, len(items)))
+        return self.bundle.embed(items.take(chosen) if isinstance(items, SparseRows) else items[: len(chosen)])
+
     @property
     def has_topics(self) -> bool:
         """Whether an item may be of any number of classes."""

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from pipelines.metrics.context import EvaluationContext
 from pipelines.metrics.topics import of_length_one
-from serving.search import distance_of
 
 Array = npt.NDArray[Any]
 
@@ -20,8 +19,9 @@ SEARCHED = 20_000  # training items among which neighbours are shown
 def traverse(context: EvaluationContext, count: int) -> tuple[Array, Array, Array]:
     """Return units of the code, and what the decoder makes of a typical code with each at a low and a high value.
 
-    Typical is the mean of real units, and low and high are 5 % and 95 % quantiles. Of discrete units the most common
-    value is typical and low, and the next most common is high. Values are those of the test items.
+    Typical is the mean of real units, and low and high are 5 % and 95 % quantiles, or the largest value where both are
+    the same. Of discrete units the most common value is typical and low, and the next most common is high: they have no
+    order. Values are those of the test items.
 
     Args:
         context: of a bundle that decodes.
@@ -40,6 +40,7 @@ def traverse(context: EvaluationContext, count: int) -> tuple[Array, Array, Arra
     else:
         typical, spread = codes.mean(0), codes.std(0)
         low, high = np.quantile(codes, [LOW, HIGH], axis=0)
+        high = np.where(high > low, high, codes.max(0))
     units = np.argsort(-spread, kind="stable")[:count]
     chosen = np.arange(len(units))
     rebuilt = []
@@ -53,11 +54,11 @@ def traverse(context: EvaluationContext, count: int) -> tuple[Array, Array, Arra
 def nearest(context: EvaluationContext, queries: list[int], count: int) -> Array:
     """Return for each of some test items the training items with the nearest features, (queries, count).
 
-    They are compared as in :mod:`serving.search`, among the first SEARCHED training items.
+    Features of texts are compared by angle and others by Euclidean distance, among the first SEARCHED training items.
     """
     from pipelines.metrics.neighbours import Database
 
-    known, asked = context.train_features[:SEARCHED], context.features[queries]
-    if distance_of(context.bundle) == "cosine":
+    known, asked = context.features_of_first(SEARCHED), context.features[queries]
+    if context.item.scale == "tf_idf":
         known, asked = of_length_one(known), of_length_one(asked)
     return Database.euclidean(known).search(asked, min(count, len(known))).items

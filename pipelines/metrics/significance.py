@@ -6,7 +6,7 @@ paired, and each experiment is resampled once, however many others it is compare
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -61,10 +61,15 @@ def resampled_means(values: Array, seed: int = 0) -> Array:
     return _resampled_means(np.asarray(values, np.float64).tobytes(), seed)
 
 
+def resamples(items: int, seed: int = 0) -> Iterable[Array]:
+    """Return how often each of 1,000 resamples draws each item, in blocks of integers (BLOCK, items)."""
+    return _kept_draws(items, seed) if RESAMPLES * items <= KEPT else _draws(items, seed)
+
+
 @lru_cache(maxsize=512)
 def _resampled_means(content: bytes, seed: int) -> Array:
     values = np.frombuffer(content)
-    blocks = _kept_draws(len(values), seed) if RESAMPLES * len(values) <= KEPT else _draws(len(values), seed)
+    blocks = resamples(len(values), seed)
     center = values[0]  # so that values that are all the same have that mean exactly
     means: Array = np.concatenate([draws.astype(np.float64) @ (values - center) for draws in blocks])
     means = center + means / len(values)

@@ -138,7 +138,7 @@ METRICS: tuple[Metric, ...] = (
            "The squared error divided by the number of values of an item.",
            FOUR_DIGITS, lambda c: c.squared_errors / c.item.values, _rebuilds_items, per_item=True, column=False),
     Metric("psnr", "PSNR", "dB", "higher",
-           "Peak signal-to-noise ratio: the squared error of a pixel on a logarithmic scale. 3 dB more is half the "
+           "Peak signal-to-noise ratio: the squared error of a value on a logarithmic scale. 3 dB more is half the "
            "error.",
            ".2f", lambda c: item_metrics.psnrs(c.squared_errors / c.item.values), _has_peak, per_item=True),
     Metric("ssim", "SSIM", "0–1", "higher",

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from items.sparse import SparseRows
-from pipelines.metrics.significance import LEVEL, RESAMPLES
+from pipelines.metrics.significance import LEVEL, resamples
 
 Array = npt.NDArray[Any]
 
 CUTS = (1, 10, 100)
 DIGITS = 6  # of similarities that differ
-PLACE_BITS = 32  # of the integers that are sorted: an item's place, and whether it is relevant
 AT_ONCE = 256  # queries whose similarities are held in memory
 
 
@@ -77,34 +75,30 @@ def macro_interval(values: Array, topics: SparseRows, seed: int = 0) -> tuple[fl
     A resample without any query of a topic is averaged over the other topics.
     """
     of_topics = topics[:].astype(np.float64)
-    draws = _resamples(len(values), seed)
-    counts = draws @ of_topics
-    means = np.divide(draws @ (values[:, None] * of_topics), counts, out=np.full_like(counts, np.nan), where=counts > 0)
-    low, high = np.quantile(np.nanmean(means, 1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    weighted, means = values[:, None] * of_topics, []
+    for block in resamples(len(values), seed):
+        draws = block.astype(np.float64)
+        counts = draws @ of_topics
+        found = np.divide(draws @ weighted, counts, out=np.full_like(counts, np.nan), where=counts > 0)
+        means.append(np.nanmean(found, 1))
+    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-@lru_cache(maxsize=1)
-def _resamples(count: int, seed: int) -> Array:
-    """Return how often each resample draws each of `count` queries, (resamples, count)."""
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
 
 
 def _judge(similarities: Array, train_topics: Array, test_topics: Array) -> Ranked:
     shared = test_topics @ train_topics.T > 0
     # Rounded, so that of equally similar items the first in the dataset comes first, whatever the last bit of the sums.
-    # Similarity, place and relevance are sorted as one integer, many times as fast as places by similarity.
-    rounded = np.rint(similarities * 10**DIGITS).astype(np.int64)
-    keys = (-rounded << PLACE_BITS) | (np.arange(rounded.shape[1]) << 1) | shared
+    # Similarity, place and relevance are sorted as one integer, several times faster than by argsort.
+    items = shared.shape[1]
+    rounded = np.rint(np.asarray(similarities, np.float64) * 10**DIGITS).astype(np.int64)
+    keys = (-rounded << (items.bit_length() + 1)) | (np.arange(items) << 1) | shared
     relevant = (np.sort(keys, axis=1) & 1).astype(bool)
-    places = np.arange(1, relevant.shape[1] + 1)
-    precision_at = np.cumsum(relevant, 1) / places
-    found = relevant.sum(1)
-    averages = (precision_at * relevant).sum(1) / np.maximum(1, found)
-    precisions = {cut: precision_at[:, min(cut, relevant.shape[1]) - 1].copy() for cut in CUTS}
-    last = relevant.shape[1] - 1
-    cuts = np.unique(np.minimum(2 ** np.arange(last.bit_length() + 1) - 1, last))
-    recall_at = np.cumsum(relevant, 1)[:, cuts] / np.maximum(1, found)[:, None]
+    hits = np.cumsum(relevant, 1)
+    precision_at, relevant_items = hits / np.arange(1, items + 1), np.maximum(1, hits[:, -1])
+    averages = (precision_at * relevant).sum(1) / relevant_items
+    precisions = {cut: precision_at[:, min(cut, items) - 1].copy() for cut in CUTS}
+    cuts = np.unique(np.minimum(2 ** np.arange(items.bit_length() + 1), items)) - 1
+    recall_at = hits[:, cuts] / relevant_items[:, None]
     return Ranked(precisions, averages, np.stack([precision_at[:, cuts], recall_at], axis=2))
 
 

@@ -20,7 +20,7 @@ COLUMNS = 12
 SCATTERED = 3000  # points that do not hide each other yet
 HEAVIEST = 9  # words of a text that are written
 NEIGHBOURS, TEXTS = 4, 2  # that are shown beside a query; words need more room
-BAND = 128  # pixels of the height of an item that is no image
+BAND = 12  # rows of pixels of an item that is no image
 
 
 def one_of_each(labels: Array | None, count: int) -> list[int]:
@@ -34,13 +34,14 @@ def draw_rebuilt(item: ItemSpec, originals: Array, rebuilt: Array, path: Path) -
     save(draw_rows(item, {"original": originals, "rebuilt": rebuilt}), path)
 
 
-def draw_units(item: ItemSpec, units: Array, low: Array, high: Array, path: Path) -> None:
-    """Draw what is rebuilt with each unit of a code at a low and a high value (units, *item.shape).
+def draw_units(item: ItemSpec, units: Array, rebuilt: Mapping[str, Array], path: Path) -> None:
+    """Draw what is rebuilt with each unit of a code at two values, each (units, *item.shape), by the values' names.
 
-    Of texts, the words are written that each gains most from the other.
+    For texts, the words are written that become most likely at each value compared with the other.
     """
-    drawn = {"low": low, "high": high} if item.vocabulary is None else {"low": low - high, "high": high - low}
-    save(draw_rows(item, drawn, [f"unit {unit + 1}" for unit in units]), path)
+    (one, first), (other, second) = rebuilt.items()
+    drawn = rebuilt if item.vocabulary is None else {one: first - second, other: second - first}
+    save(draw_rows(item, drawn, [f"unit {unit + 1}" for unit in units], "no word"), path)
 
 
 def neighbours_shown(item: ItemSpec) -> int:
@@ -54,18 +55,21 @@ def draw_neighbours(item: ItemSpec, queries: Array, found: Array, path: Path) ->
     save(draw_rows(item, {"query": queries} | near), path)
 
 
-def draw_rows(item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str] = ()) -> Figure:
+def draw_rows(
+    item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str] = (), no_words: str = "no known word"
+) -> Figure:
     """Draw rows of scaled items (n, *item.shape), a word beside each; of texts, their heaviest words in columns.
 
     Args:
         item: what they are.
         rows: the items by the word beside them.
         names: of the columns of items, or of the lines of words.
+        no_words: what stands for a text without any.
     """
-    return _draw_tiles(item, rows, names) if item.vocabulary is None else _draw_words(item, rows, names)
+    return _draw_tiles(item, rows, names) if item.vocabulary is None else _draw_words(item, rows, names, no_words)
 
 
-def _draw_words(item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str]) -> Figure:
+def _draw_words(item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str], no_words: str) -> Figure:
     """Write the heaviest words of texts (n, words), a line a text and a column a row of `rows`."""
     assert item.vocabulary is not None  # noqa: S101
     count = max(map(len, rows.values()))
@@ -75,7 +79,7 @@ def _draw_words(item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str])
         axes.text(column, 0, title, color=MUTED, va="center", fontsize=9)
         for line, weights in enumerate(texts, start=1):
             heaviest = [place for place in np.argsort(-weights)[:HEAVIEST] if weights[place] > 0]
-            words = ", ".join(item.vocabulary.words[place] for place in heaviest) or "no known word"
+            words = ", ".join(item.vocabulary.words[place] for place in heaviest) or no_words
             axes.text(column, line, words.replace("$", r"\$"), color=INK, va="center", fontsize=8)
     for line, name in enumerate(names, start=1):
         axes.text(-0.02, line, name, color=MUTED, va="center", ha="right", fontsize=8)
@@ -88,16 +92,16 @@ def _draw_tiles(item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str])
     """Draw rows of items below each other: images as such, others as bands."""
     columns = max(len(items) for items in rows.values())
     longest = max(len(word) for word in rows)
-    first = next(iter(rows.values()))
-    image = item.kind == "image"
-    low, high = (0.0, 1.0) if image else (float(first.min()), float(first.max()))
+    low, high = (0.0, 1.0)
+    if item.grid is None:
+        low, high = min(float(one.min()) for one in rows.values()), max(float(one.max()) for one in rows.values())
     figure = Figure(figsize=(columns + 0.09 * longest, 1.05 * len(rows) + 0.2), layout="constrained")
     axes = figure.add_subplot()  # one for all items: each of its own takes longer than all else
-    sheet, centers = _sheet([[_tile(item, values, low, high) for values in items] for items in rows.values()], columns)
-    axes.imshow(sheet, cmap="gray", vmin=low, vmax=high, aspect="equal" if image else "auto")
-    axes.set_yticks(centers, rows, color=INK)
-    step = sheet.shape[1] / columns
-    axes.set_xticks([(place + 0.5) * step for place in range(len(names))], names, color=INK, fontsize=8)
+    tiles = [[_tile(item, values, low, high) for values in items] for items in rows.values()]
+    sheet, downs, rights = _sheet(tiles, columns)
+    axes.imshow(sheet, cmap="gray", vmin=low, vmax=high, aspect="equal" if item.grid else "auto")
+    axes.set_yticks(downs, rows, color=INK)
+    axes.set_xticks(rights[: len(names)], names, color=INK, fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
@@ -105,7 +109,7 @@ def _draw_tiles(item: ItemSpec, rows: Mapping[str, Array], names: Sequence[str])
 
 def _tile(item: ItemSpec, values: Array, low: float, high: float) -> Array:
     """Return one item as pixels (height, width) or (height, width, 3)."""
-    if item.kind != "image":
+    if item.grid is None:
         return np.repeat(values.reshape(1, -1), BAND, axis=0)
     shown = values.clip(low, high)
     return shown[..., 0] if item.shape[2] == 1 else shown
@@ -114,19 +118,16 @@ def _tile(item: ItemSpec, values: Array, low: float, high: float) -> Array:
 def draw_item(axes: Axes, item: ItemSpec, raw: Array, left: float, top: int) -> None:
     """Draw one item into the unit square at (left, top): an image as such, other items as a band of values."""
     values = item.scaled(raw[None])[0]
-    if item.kind != "image":
-        values = values.reshape(1, -1)
-    elif item.shape[2] == 1:
-        values = values[..., 0]
-    height, width = values.shape[:2] if item.kind == "image" else (1, 1)
+    low, high = (0.0, 1.0) if item.grid else (float(values.min()), float(values.max()))
+    height, width = item.grid or (1, 1)
     tall, wide = 0.94 * height / max(height, width), 0.94 * width / max(height, width)
     x, y = left + (1 - wide) / 2, top + (1 - tall) / 2
-    low, high = (0.0, 1.0) if item.kind == "image" else (float(values.min()), float(values.max()))
-    axes.imshow(values, cmap="gray", vmin=low, vmax=high, extent=(x, x + wide, y + tall, y), aspect="equal")
+    pixels, extent = _tile(item, values, low, high), (x, x + wide, y + tall, y)
+    axes.imshow(pixels, cmap="gray", vmin=low, vmax=high, extent=extent, aspect="equal")
 
 
-def _sheet(rows: Sequence[Sequence[Array]], columns: int) -> tuple[Array, list[float]]:
-    """Return tiles side by side with white between them, and the middle of each row, in pixels."""
+def _sheet(rows: Sequence[Sequence[Array]], columns: int) -> tuple[Array, list[float], list[float]]:
+    """Return tiles side by side with white between them, and the middle of each row and each column, in pixels."""
     height, width, *channels = rows[0][0].shape
     down, right = (size + max(1, size // 12) for size in (height, width))
     white = 1.0 if channels else np.nan  # of grey pixels, what is no number is left out
@@ -134,7 +135,8 @@ def _sheet(rows: Sequence[Sequence[Array]], columns: int) -> tuple[Array, list[f
     for line, tiles in enumerate(rows):
         for place, tile in enumerate(tiles):
             sheet[line * down : line * down + height, place * right : place * right + width] = tile
-    return sheet, [line * down + (height - 1) / 2 for line in range(len(rows))]
+    downs = [line * down + (height - 1) / 2 for line in range(len(rows))]
+    return sheet, downs, [place * right + (width - 1) / 2 for place in range(columns)]
 
 
 def draw_codes(features: Array, labels: Array | None, classes: Sequence[str] | None, path: Path) -> None:

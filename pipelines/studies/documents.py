@@ -48,8 +48,8 @@ class DocumentsSettings(StudySettings):
     """Texts found by the codes of some experiments, by tf-idf and by BM25.
 
     Attributes:
-        models: the experiments. Each search is compared with the first model whose code takes as much, the first of
-            all where there is none.
+        models: the experiments. Each search is compared with the first model whose code takes as many bits or
+            numbers, or else with the first of all.
     """
 
     kind: Literal["documents"] = "documents"
@@ -163,7 +163,7 @@ def cost(bundle: Bundle) -> str:
 
 
 def peer_of(name: str, costs: dict[str, str]) -> str:
-    """Return the model that a search is compared with: the first whose code takes as much, or the first of all."""
+    """Return the model that a search is compared with: the first of as many bits or numbers, or the first of all."""
     as_much = next((model for model in costs if costs[model] == costs.get(name)), name)
     return as_much if as_much != name else next(iter(costs))
 
@@ -177,8 +177,9 @@ def describe(
     for name, ranked in found.items():
         tens = ranked.precisions[10]
         peer = peer_of(name, costs)
-        gain = f"{macro_text(tens - found[peer].precisions[10], topics, POINTS, ' to ')} from {peer}"
-        against = "–" if peer == name else gain
+        against = "–"
+        if peer != name:
+            against = f"{macro_text(tens - found[peer].precisions[10], topics, POINTS, ' to ')} from {peer}"
         by_topic.append((name, costs.get(name, "all words"), macro_text(tens, topics), against))
         precisions = (mean_text(ranked.precisions[cut], SHARE) for cut in CUTS)
         by_query.append((name, *precisions, mean_text(ranked.average_precisions, SHARE)))
@@ -201,7 +202,7 @@ def describe(
             Table(
                 caption=f"Precision at 10, averaged over the queries of each topic and then over topics, with 95 % "
                 f"intervals over {dataset.count('test'):,} queries; {dataset.count('train'):,} texts are searched",
-                columns=("Search by", "Stored", "Precision at 10", "Difference, of the same queries"),
+                columns=("Search by", "Stored", "Precision at 10", "Difference, on the same queries"),
                 rows=tuple(by_topic),
             ),
             Table(
@@ -213,8 +214,8 @@ def describe(
         pictures=(
             Picture(
                 file="precision.png",
-                caption="Precision by recall, each a mean over queries after 1, 2, 4, … and all texts; and precision "
-                "among the first 1, 10 and 100 texts.",
+                caption="Left: precision by recall, each a mean over queries after 1, 2, 4, … and all texts. Right: "
+                "precision among the first 1, 10 and 100 texts.",
             ),
         ),
         metrics=metrics,
@@ -246,7 +247,7 @@ def draw(found: dict[str, Ranked]) -> Figure:
         axes.plot(CUTS, values, marker="o", ms=4, label=name, color=color, ls=line)
         precision, recall = 100 * ranked.curve.mean(0).T
         recalls.plot(recall, precision, color=color, ls=line)
-    recalls.set(xlabel="% of all that share a topic, found", ylabel="% of those found that share a topic", ylim=0)
+    recalls.set(xlabel="recall, %", ylabel="precision, %", ylim=0)
     recalls.spines[["top", "right"]].set_visible(False)
     axes.set(xscale="log", xticks=CUTS, xlabel="texts found")
     axes.set_xticks(CUTS, [str(cut) for cut in CUTS])

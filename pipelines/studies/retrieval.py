@@ -96,7 +96,7 @@ class Search:
         distance: how.
         stored: bytes that an item takes.
         found: the queries' neighbours in the training split.
-        seconds: the median time that 1,000 queries took.
+        seconds: the median time that 1,000 queries would take.
     """
 
     name: str

@@ -55,6 +55,14 @@ def test_equally_similar_items_come_in_the_datasets_order() -> None:
     assert ranked.average_precisions.tolist() == pytest.approx([(1 + 2 / 3) / 2])
 
 
+def test_scores_may_be_large_and_negative() -> None:
+    """BM25's grow with the query's length."""
+    topics = np.array([[0], [1], [0], [1]], np.int32)
+    ranked = judge(np.array([[10.0, 30_000.0, -2.0, 3.0]]), SparseRows.of(topics), SparseRows.of(topics[1:2]))
+    assert ranked.precisions[1].tolist() == [1.0]
+    assert ranked.average_precisions.tolist() == pytest.approx([(1 + 2 / 3) / 2])
+
+
 def test_the_interval_of_the_macro_mean_is_that_of_resampled_queries() -> None:
     values = RANDOM.random(23)
     topics = SparseRows.of(TEST_TOPICS)
