@@ -68,9 +68,10 @@ def steps(params: Params, data: PreparedDataset) -> None:
 
 @torch.no_grad()
 def embedded(model: Model, items: RawItems) -> Array:
-    """Return the codes of raw items, (n, size)."""
+    """Return what codes of raw items are compared by, (n, dimensions): of discrete ones, the vectors they stand for."""
     model.eval()
-    return torch.cat([model.encode(batch) for batch in Batches.of(items).split(1024)]).numpy()
+    codes = [model.encode(batch) for batch in Batches.of(items).split(1024)]
+    return torch.cat([(some if model.code.levels is None else model.embed(some)).flatten(1) for some in codes]).numpy()
 
 
 def precisions(model: Model, data: PreparedDataset, epochs: int, seed: int) -> Ranked:
