@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from components.bottlenecks import VectorQuantizerSettings
-from components.bottlenecks.vector_quantizer import VectorQuantizer, k_means
+from components.bottlenecks.vector_quantizer import VectorQuantizer, k_means, nearest
 from components.settings import SettingError
 from items.spec import ItemSpec
 
@@ -134,11 +134,28 @@ def test_initialize_starts_on_the_clusters_with_sums_that_agree() -> None:
     assert made.counts.min() > 0
 
 
+def test_a_codebook_starts_from_some_latents_of_many() -> None:
+    torch.manual_seed(0)
+    made = quantizer([[0.0], [1.0]])
+    made.initialize(torch.tensor([[[0.0]], [[10.0]]] * 5000))
+    assert made.codebook.flatten().sort().values.tolist() == [0.0, 10.0]
+    assert made.counts.sum().item() == pytest.approx(1.0)
+    assert (made.counts * 128).round().sum().item() == 128  # POINTS of each code
+
+
+def test_the_nearest_are_those_of_torch() -> None:
+    torch.manual_seed(0)
+    vectors, codebook = torch.randn(3, 40, 5), torch.randn(30, 5)
+    expected = torch.cdist(vectors.double(), codebook.double().expand(3, 30, 5)).argmin(-1)
+    assert nearest(vectors, codebook).equal(expected)
+    assert nearest(vectors, codebook).dtype == torch.int64
+
+
 def test_the_items_that_started_the_codebook_do_not_outweigh_the_batches_after_them() -> None:
     few, many = quantizer([[0.0], [1.0]], decay=0.9), quantizer([[0.0], [1.0]], decay=0.9)
     torch.manual_seed(0)
     few.initialize(torch.tensor([[[0.0]], [[10.0]]]))
-    many.initialize(torch.tensor([[[0.0]], [[10.0]]] * 500))
+    many.initialize(torch.tensor([[[0.0]], [[10.0]]] * 60))
     for made in (few, many):
         for _ in range(7):
             made(torch.tensor([[[1.0]], [[11.0]]]))
