@@ -10,7 +10,7 @@ from typing import Any
 import pipelines.sweep.trial  # noqa: F401 - a real trial's worker waits for this, so these wait too
 
 TRIALS, EPOCHS = 40, 6
-SHORTEST, LONGEST = 10.0, 50.0  # seconds of a trial
+SHORTEST, LONGEST = 3.0, 15.0  # seconds of a trial
 
 
 class Sleepers:
